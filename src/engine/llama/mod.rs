@@ -1,0 +1,4 @@
+//! LLaMA: configuration, weights, model.
+
+pub mod config;
+pub mod weights;

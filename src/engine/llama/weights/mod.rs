@@ -1,0 +1,1 @@
+//! Reading weights from every format LLaMA models are shipped in.

@@ -1,0 +1,3 @@
+//! Optimizers.
+
+pub mod schedule;

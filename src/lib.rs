@@ -1,0 +1,9 @@
+//! Fine-tune LLaMA-family models with LoRA from Rhai scripts.
+//!
+//! Layers, each importing only what stands below it: `cli` -> `repl` -> `script` -> `bindings` -> [`engine`] -> candle.
+
+pub mod bindings;
+pub mod cli;
+pub mod engine;
+pub mod repl;
+pub mod script;

@@ -1,0 +1,1 @@
+//! The Rhai host: engine assembly, module resolver, options, interrupts, diagnostics.
