@@ -3,4 +3,20 @@
 //! Every op takes and returns [`Tensor`](crate::engine::autograd::Tensor). On the CPU the training path runs fused,
 //! threaded kernels; on CUDA the same op is a composition of candle ops. No op moves its work to another device.
 
+pub mod arith;
+pub mod budget;
+pub mod cast;
 pub mod cpu;
+pub mod dropout;
+pub mod dropout_mask;
+pub mod int_arith;
+pub mod matmul;
+pub mod operands;
+pub mod pow;
+pub mod reduce;
+pub mod shape;
+pub mod softmax;
+pub mod unary;
+
+#[cfg(test)]
+pub(crate) mod testing;
