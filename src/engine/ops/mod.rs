@@ -3,4 +3,17 @@
 //! Every op takes and returns [`Tensor`](crate::engine::autograd::Tensor). On the CPU the training path runs fused,
 //! threaded kernels; on CUDA the same op is a composition of candle ops. No op moves its work to another device.
 
+pub mod attention;
 pub mod cpu;
+pub mod cross_entropy;
+pub mod dropout_mask;
+pub mod embedding;
+pub mod gemm;
+pub mod head_loss;
+pub mod linear;
+pub mod lora;
+pub mod residual;
+pub mod rms_norm;
+pub mod rope;
+pub mod rows;
+pub mod swiglu;
