@@ -32,7 +32,8 @@ pub fn checkpoint(f: Segment, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     if !touched {
         return Ok(outputs.into_iter().map(Tensor::new).collect());
     }
-    let saved: Vec<(candle_core::Tensor, bool)> = inputs.iter().map(|t| (t.value().clone(), t.requires_grad())).collect();
+    let saved: Vec<(candle_core::Tensor, bool)> =
+        inputs.iter().map(|t| (t.value().clone(), t.requires_grad())).collect();
     let replay = move |grads: Vec<Option<candle_core::Tensor>>| {
         let inputs = saved
             .into_iter()

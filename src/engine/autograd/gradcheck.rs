@@ -50,7 +50,7 @@ pub(crate) fn check_tol(inputs: &[Value], tol: f64, f: impl Fn(&[Tensor]) -> Res
         };
         let mut want = vec![0.0; base.len()];
         for i in 0..base.len() {
-            let mut side = |delta: f64| {
+            let side = |delta: f64| {
                 let mut v = base.clone();
                 v[i] += delta;
                 let mut at = inputs.to_vec();

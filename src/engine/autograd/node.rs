@@ -105,17 +105,17 @@ where
 }
 
 /// Records a node whether or not an input requires grad: for a checkpoint, whose parameters are hidden inside.
-pub(super) fn record_always(op: &'static str, values: Vec<Value>, inputs: &[&Tensor], backward: BackwardFn) -> Vec<Tensor> {
+pub(super) fn record_always(
+    op: &'static str,
+    values: Vec<Value>,
+    inputs: &[&Tensor],
+    backward: BackwardFn,
+) -> Vec<Tensor> {
     let node = push(op, inputs, values.len(), |_| backward);
     values.into_iter().enumerate().map(|(i, v)| Tensor::produced(v, node.clone(), i)).collect()
 }
 
-fn push(
-    op: &'static str,
-    inputs: &[&Tensor],
-    outputs: usize,
-    make: impl FnOnce(&[bool]) -> BackwardFn,
-) -> Arc<Node> {
+fn push(op: &'static str, inputs: &[&Tensor], outputs: usize, make: impl FnOnce(&[bool]) -> BackwardFn) -> Arc<Node> {
     let needs: Vec<bool> = inputs.iter().map(|t| t.requires_grad()).collect();
     let backward = make(&needs);
     let inputs = inputs

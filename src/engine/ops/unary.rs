@@ -9,7 +9,7 @@ use super::operands::{floating, wide};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::Result;
 use candle_core::{Result as CandleResult, Tensor as Value};
-use num_traits::{Float, FloatConst, NumCast, Zero};
+use num_traits::{Float, NumCast, Zero};
 use rayon::prelude::*;
 
 const CHUNK: usize = 8_192;
@@ -19,8 +19,8 @@ trait Function: Send + 'static {
     const NAME: &'static str;
     /// Whether [`Function::slope`] takes the output instead of the input.
     const FROM_OUTPUT: bool = false;
-    fn value<A: Float + FloatConst>(x: A) -> A;
-    fn slope<A: Float + FloatConst>(saved: A) -> A;
+    fn value<A: Float>(x: A) -> A;
+    fn slope<A: Float>(saved: A) -> A;
     fn device_value(x: &Value) -> CandleResult<Value>;
     fn device_slope(saved: &Value) -> CandleResult<Value>;
 }
@@ -226,18 +226,18 @@ impl Function for Relu {
 /// gelu(x) = x Φ(x), Φ the standard normal distribution. Source: Hendrycks and Gimpel, 2016.
 struct Gelu;
 impl Gelu {
-    fn phi<A: Float + FloatConst>(x: A) -> A {
-        let z: f64 = NumCast::from(x * A::FRAC_1_SQRT_2()).unwrap_or(f64::NAN);
+    fn phi<A: Float>(x: A) -> A {
+        let z: f64 = NumCast::from(x * c(std::f64::consts::FRAC_1_SQRT_2)).unwrap_or(f64::NAN);
         c::<A>(0.5 * (1.0 + candle_core::cpu::erf::erf_f64(z)))
     }
 }
 impl Function for Gelu {
     const NAME: &'static str = "gelu";
-    fn value<A: Float + FloatConst>(x: A) -> A {
+    fn value<A: Float>(x: A) -> A {
         x * Gelu::phi(x)
     }
-    fn slope<A: Float + FloatConst>(x: A) -> A {
-        let density = (-(x * x) * c(0.5)).exp() * A::FRAC_1_SQRT_2() * A::FRAC_2_SQRT_PI() * c(0.5);
+    fn slope<A: Float>(x: A) -> A {
+        let density = (-(x * x) * c(0.5)).exp() * c(1.0 / std::f64::consts::TAU.sqrt());
         Gelu::phi(x) + x * density
     }
     fn device_value(x: &Value) -> CandleResult<Value> {
