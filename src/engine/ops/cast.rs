@@ -6,8 +6,7 @@ use crate::engine::error::{Error, Result};
 use candle_core::{DType, Device, Tensor as Value};
 
 /// Dtypes that scripts may name.
-pub const DTYPES: [DType; 7] =
-    [DType::F32, DType::BF16, DType::F16, DType::F64, DType::I64, DType::U32, DType::U8];
+pub const DTYPES: [DType; 7] = [DType::F32, DType::BF16, DType::F16, DType::F64, DType::I64, DType::U32, DType::U8];
 
 /// The dtype called `name`, e.g. `"bf16"`.
 pub fn parse_dtype(name: &str) -> Result<DType> {

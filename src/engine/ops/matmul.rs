@@ -26,11 +26,13 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     };
     if k != rows {
         let message = format!("{:?} @ {:?}: inner dimensions {k} and {rows} differ", a.dims(), b.dims());
-        return Err(match (b.rank() >= 2 && b.dims().last() == Some(&k), a.rank() >= 2 && a.dims()[a.rank() - 2] == rows) {
-            (true, _) => Error::shape_help("matmul", message, "transpose the right side? b.transpose(-2, -1)"),
-            (_, true) => Error::shape_help("matmul", message, "transpose the left side? a.transpose(-2, -1)"),
-            _ => Error::shape("matmul", message),
-        });
+        return Err(
+            match (b.rank() >= 2 && b.dims().last() == Some(&k), a.rank() >= 2 && a.dims()[a.rank() - 2] == rows) {
+                (true, _) => Error::shape_help("matmul", message, "transpose the right side? b.transpose(-2, -1)"),
+                (_, true) => Error::shape_help("matmul", message, "transpose the left side? a.transpose(-2, -1)"),
+                _ => Error::shape("matmul", message),
+            },
+        );
     }
     let (a, b) = low_precision(a, b)?;
     match (a.rank(), b.rank()) {
@@ -216,7 +218,9 @@ mod tests {
         assert_eq!(e.to_string(), "matmul: [4, 512, 576] @ [192, 576]: inner dimensions 576 and 192 differ");
         assert!(e.help().unwrap().contains("transpose the right side?"));
         assert!(matmul(&z(&[], DType::F32), &z(&[2], DType::F32)).is_err());
-        assert!(matmul(&z(&[2, 2, 2], DType::F32), &z(&[3, 2, 2], DType::F32)).unwrap_err().to_string().contains("batch"));
+        assert!(
+            matmul(&z(&[2, 2, 2], DType::F32), &z(&[3, 2, 2], DType::F32)).unwrap_err().to_string().contains("batch")
+        );
         assert!(matmul(&z(&[2, 2], DType::I64), &z(&[2, 2], DType::I64)).unwrap_err().to_string().contains("i64"));
         assert!(matmul(&z(&[2, 2], DType::F32), &z(&[2, 2], DType::BF16)).is_err());
         Ok(())

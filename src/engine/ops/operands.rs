@@ -54,10 +54,7 @@ impl Number {
             (Number::Int(n), DType::U8 | DType::U32) => {
                 let max = if dtype == DType::U8 { i64::from(u8::MAX) } else { i64::from(u32::MAX) };
                 if !(0..=max).contains(&n) {
-                    return Err(Error::dtype(
-                        op,
-                        format!("{n} does not fit a {} tensor (0 to {max})", dtype.as_str()),
-                    ));
+                    return Err(Error::dtype(op, format!("{n} does not fit a {} tensor (0 to {max})", dtype.as_str())));
                 }
                 Value::new(n, like.device())?
             }
@@ -109,7 +106,10 @@ pub fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<usize
             (x, 1) => Ok(x),
             (x, y) => Err(Error::shape(
                 op,
-                format!("{a:?} and {b:?} do not broadcast: {x} and {y} differ, counting dimension {} from the end", rank - i),
+                format!(
+                    "{a:?} and {b:?} do not broadcast: {x} and {y} differ, counting dimension {} from the end",
+                    rank - i
+                ),
             )),
         })
         .collect()

@@ -246,7 +246,9 @@ fn extreme_value(value: &Value, over: &[usize], greatest: bool) -> Result<Value>
         DType::I64 => best!(i64),
         DType::U32 => best!(u32),
         DType::U8 => best!(u8),
-        other => Err(Error::dtype(if greatest { "max" } else { "min" }, format!("takes no {} tensors", other.as_str()))),
+        other => {
+            Err(Error::dtype(if greatest { "max" } else { "min" }, format!("takes no {} tensors", other.as_str())))
+        }
     }
 }
 
@@ -319,7 +321,10 @@ fn fold<T: Copy + Send + Sync, A: Copy + Send + Sync>(
             }
         }
     };
-    out.par_chunks_mut(inner).zip(data.par_chunks(n * inner)).with_min_len(cpu::rows_per_task(n * inner)).for_each(block);
+    out.par_chunks_mut(inner)
+        .zip(data.par_chunks(n * inner))
+        .with_min_len(cpu::rows_per_task(n * inner))
+        .for_each(block);
     out
 }
 

@@ -71,7 +71,9 @@ pub fn t(x: &Tensor) -> Result<Tensor> {
 
 /// Dimensions in another order: dimension `order[i]` becomes dimension i.
 pub fn permute(x: &Tensor, order: &[i64]) -> Result<Tensor> {
-    let wrong = || Error::shape("permute", format!("{order:?} is not an order of the {} dimensions of {:?}", x.rank(), x.dims()));
+    let wrong = || {
+        Error::shape("permute", format!("{order:?} is not an order of the {} dimensions of {:?}", x.rank(), x.dims()))
+    };
     let order = order.iter().map(|d| dimension("permute", x.dims(), *d)).collect::<Result<Vec<_>>>()?;
     let mut back = vec![usize::MAX; x.rank()];
     for (to, &from) in order.iter().enumerate() {

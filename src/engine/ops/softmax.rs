@@ -3,9 +3,9 @@
 //! `dx = y (dy - Σ y dy)`; for the logarithm `dx = dy - exp(y) Σ dy`. Computed in f32 for bf16 and f16; under autocast the
 //! result stays f32. Fused and threaded on the CPU; on CUDA candle's operations.
 
-use super::cpu::{self, Elem, dispatch, prepared, slices};
-use super::operands::{dim as dimension, floating, wide};
 use super::cast;
+use super::cpu::{self, Elem, Exp, dispatch, prepared, slices};
+use super::operands::{dim as dimension, floating, wide};
 use crate::engine::autograd::{Autocast, Tensor, autocast, record};
 use crate::engine::error::Result;
 use candle_core::{DType, Tensor as Value};
@@ -66,10 +66,11 @@ fn forward(x: &Value, log: bool) -> Result<Value> {
         rows.for_each(|(out, xs)| {
             type A<T> = <T as Elem>::Acc;
             let greatest = xs.iter().fold(A::<T>::neg_infinity(), |m, x| m.max(x.up()));
-            let total: A<T> = xs.iter().map(|x| (x.up() - greatest).exp()).sum();
-            let (shift, scale) = (greatest + total.ln(), total.recip());
+            let total: A<T> = xs.iter().map(|x| (x.up() - greatest).fast_exp()).sum();
+            let (ln, scale) = (total.ln(), total.recip());
             for (o, x) in out.iter_mut().zip(xs) {
-                *o = T::down(if log { x.up() - shift } else { (x.up() - greatest).exp() * scale });
+                let x = x.up() - greatest;
+                *o = T::down(if log { x - ln } else { x.fast_exp() * scale });
             }
         });
         cpu::tensor(out, x.dims())

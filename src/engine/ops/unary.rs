@@ -366,8 +366,7 @@ mod tests {
     /// Protects every derivative: plain, strided, empty, without dimensions.
     #[test]
     fn gradients() {
-        let inputs =
-            [sample(&[3, 4], 1), sample(&[4, 3], 2).t().unwrap(), sample(&[2, 0], 3), sample(&[], 4)];
+        let inputs = [sample(&[3, 4], 1), sample(&[4, 3], 2).t().unwrap(), sample(&[2, 0], 3), sample(&[], 4)];
         for x in inputs {
             let positive = (x.abs().unwrap() + 0.1).unwrap();
             for op in [exp as Op, sin, cos, tanh, sigmoid, relu, gelu, gelu_tanh, silu] {
