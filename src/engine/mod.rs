@@ -10,10 +10,12 @@ pub mod error;
 pub mod generate;
 pub mod interrupt;
 pub mod llama;
+
 pub mod lora;
 pub mod memory;
 pub mod ops;
 pub mod optim;
+pub mod param;
 pub mod rng;
 pub mod run;
 pub mod tokenizer;
