@@ -1,3 +1,4 @@
 //! Text generation.
 
 pub mod sampling;
+pub mod stop;
