@@ -1,21 +1,36 @@
 //! The native library: tensors with gradients, the model, LoRA, optimizers, data, generation, runs.
 //!
 //! Nothing in here knows of the script language, prints, or exits: it calls back and returns errors.
-//! Each module imports only what stands above it in this list.
+//! The modules are in the order of their layers: each imports only what stands above it.
+
+pub mod error;
+
+pub mod interrupt;
+
+pub mod memory;
+
+pub mod device;
+
+pub mod rng;
 
 pub mod autograd;
-pub mod data;
-pub mod device;
-pub mod error;
-pub mod generate;
-pub mod interrupt;
-pub mod llama;
-pub mod lora;
-pub mod memory;
+
 pub mod ops;
-pub mod optim;
-pub mod rng;
-pub mod run;
+
+pub mod param;
+
+pub mod lora;
+
 pub mod tokenizer;
+
+pub mod llama;
+
+pub mod optim;
+
+pub mod data;
+
+pub mod generate;
+
+pub mod run;
 
 pub use error::{Error, Result};
