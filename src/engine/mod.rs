@@ -3,19 +3,20 @@
 //! Nothing in here knows of the script language, prints, or exits: it calls back and returns errors.
 //! Each module imports only what stands above it in this list.
 
-pub mod error;
-pub mod interrupt;
-pub mod memory;
-pub mod device;
-pub mod rng;
 pub mod autograd;
-pub mod ops;
-pub mod tokenizer;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod generate;
+pub mod interrupt;
 pub mod llama;
 pub mod lora;
+pub mod memory;
+pub mod ops;
 pub mod optim;
-pub mod data;
-pub mod generate;
+pub mod progress;
+pub mod rng;
 pub mod run;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
