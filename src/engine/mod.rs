@@ -7,6 +7,8 @@ pub mod error;
 
 pub mod interrupt;
 
+pub mod progress;
+
 pub mod memory;
 
 pub mod device;
