@@ -8,6 +8,7 @@ pub mod interrupt;
 pub mod memory;
 pub mod device;
 pub mod rng;
+pub mod files;
 pub mod autograd;
 pub mod ops;
 pub mod tokenizer;
