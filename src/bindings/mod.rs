@@ -4,10 +4,19 @@
 //! which options), [`error`] (engine errors as script errors) and [`options_map`] (the trailing `#{..}`).
 
 pub mod context;
+pub mod data;
 pub mod error;
+pub mod generate;
 pub mod host;
+mod ids;
+pub mod llama;
+pub mod model;
+pub mod optim;
 pub mod options_map;
 pub mod progress;
+pub mod runs;
+mod tensor_min;
+pub mod tokenizer;
 
 pub use context::{Context, HostContext, Output};
 pub use error::{ScriptError, to_rhai};
@@ -21,4 +30,12 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     error::register(engine);
     host::register(engine, ctx);
     progress::register(engine, ctx);
+    llama::register(engine, ctx);
+    model::register(engine);
+    generate::register(engine, ctx);
+    tokenizer::register(engine);
+    data::register(engine);
+    optim::register(engine);
+    runs::register(engine, ctx);
+    tensor_min::register(engine);
 }

@@ -15,6 +15,8 @@ pub mod device;
 
 pub mod rng;
 
+pub mod files;
+
 pub mod autograd;
 
 pub mod ops;

@@ -12,10 +12,10 @@ macro_rules! table {
 }
 
 /// `stdlib/*.rhai`.
-pub const STDLIB: Table = table!["stdlib":];
+pub const STDLIB: Table = table!["stdlib": "evaluate", "instruct", "log", "samples"];
 
 /// `scripts/*.rhai`.
-pub const RECIPES: Table = table!["scripts":];
+pub const RECIPES: Table = table!["scripts": "evaluate", "finetune", "generate", "pretrain_tiny"];
 
 /// The text of the standard library's module `name`, without the `std/`.
 pub fn module(name: &str) -> Option<&'static str> {

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Sets inside the binary: name after `builtin:`, JSON or JSONL bytes.
-const BUILTIN: &[(&str, &[u8])] = &[];
+const BUILTIN: &[(&str, &[u8])] = &[("seed-tasks", crate::builtin::SEED_TASKS.as_bytes())];
 
 /// Most bytes that a compressed file may unpack to: instruction sets are megabytes, and a gzip of a few megabytes can
 /// hold terabytes of zeros.

@@ -17,6 +17,7 @@ use super::record::{Dataset, Record};
 use super::split::Subset;
 use super::stats::Stats;
 use super::template::Template;
+use crate::engine::tokenizer::Tokenizer;
 use crate::engine::{Error, Result, interrupt};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -35,6 +36,32 @@ pub trait TextTokenizer: Send + Sync {
     fn bos_id(&self) -> Option<u32>;
     /// Whether a prompt begins with BOS.
     fn add_bos(&self) -> bool;
+}
+
+impl TextTokenizer for Tokenizer {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Tokenizer::encode(self, text)
+    }
+
+    fn decode_raw(&self, ids: &[u32]) -> Result<String> {
+        Tokenizer::decode_raw(self, ids)
+    }
+
+    fn eos_id(&self) -> Option<u32> {
+        Tokenizer::eos_id(self)
+    }
+
+    fn pad_id(&self) -> Option<u32> {
+        Tokenizer::pad_id(self)
+    }
+
+    fn bos_id(&self) -> Option<u32> {
+        Tokenizer::bos_id(self)
+    }
+
+    fn add_bos(&self) -> bool {
+        Tokenizer::add_bos(self)
+    }
 }
 
 /// One training sequence.

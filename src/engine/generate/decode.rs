@@ -57,7 +57,10 @@ impl Llama {
     /// If its files had none.
     pub fn tokenizer(&self) -> Result<&crate::engine::tokenizer::Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| {
-            Error::config_help("this model has no tokenizer", "load it from files that include one, or work with token ids")
+            Error::config_help(
+                "this model has no tokenizer",
+                "load it from files that include one, or work with token ids",
+            )
         })
     }
 
@@ -102,10 +105,11 @@ impl Llama {
         let mut stream = self.tokenizer.as_ref().map(|t| t.stream());
         let mut cache = KvCache::new(self.blocks.len());
         let mut history = prompt.to_vec();
-        let mut answer = Generated { ids: Vec::new(), text: String::new(), prompt_tokens: prompt.len(), reason: StopReason::Length };
+        let mut answer =
+            Generated { ids: Vec::new(), text: String::new(), prompt_tokens: prompt.len(), reason: StopReason::Length };
         let mut next = prompt.to_vec();
         loop {
-            interrupt::poll()?;
+            interrupt::poll_any()?;
             let ids = Value::from_vec(next, (1, history.len() - cache.len()), &self.device)?;
             let logits = self.next_logits(&ids, &mut cache)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
             let id = sampler.next(&logits, &history)?;
