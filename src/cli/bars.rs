@@ -107,10 +107,11 @@ impl Lines {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last state is always shown, once.
-    fn leave(&self) {
+    /// The last state is always shown, once; work that never began has none.
+    fn leave(&self, done: Option<u64>) {
         let mut state = self.state();
-        if !std::mem::replace(&mut state.finished, true) && state.printed != Some(state.done) {
+        state.done = state.done.max(done.unwrap_or(0));
+        if !std::mem::replace(&mut state.finished, true) && state.done > 0 && state.printed != Some(state.done) {
             self.print(&mut state);
         }
     }
@@ -131,16 +132,13 @@ impl Progress for Lines {
     }
 
     fn finish(&self) {
-        let mut state = self.state();
-        state.done = state.done.max(self.total);
-        drop(state);
-        self.leave();
+        self.leave(Some(self.total));
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.leave();
+        self.leave(None);
     }
 }
 

@@ -135,15 +135,15 @@ fn function_not_found(signature: &str, file: &str, cx: &Context) -> Diagnostic {
     let operator = !name.starts_with(|c: char| c.is_alphabetic() || c == '_');
     let all = candidates(file, cx);
     let same: Vec<&Signature> = all.iter().filter(|s| s.path() == path).collect();
+    // Those that take the first argument are meant, where there are any.
+    let first = |s: &&Signature| s.params.first().is_some_and(|(_, of)| args.first() == Some(of));
+    let meant: Vec<&Signature> = same.iter().copied().filter(first).collect();
     if operator {
-        let mine: Vec<&Signature> =
-            same.into_iter().filter(|s| s.params.iter().zip(&args).any(|((_, of), arg)| of == arg)).collect();
-        let d = Diagnostic::new("unknown-operator", format!("no operator `{name}` for {taken}"));
-        return list(d, &mine);
+        return list(Diagnostic::new("unknown-operator", format!("no operator `{name}` for {taken}")), &meant);
     }
     if !same.is_empty() {
         let d = Diagnostic::new("unknown-function", format!("no function `{path}` takes {taken}"));
-        return list(d, &same);
+        return list(d, if meant.is_empty() { &same } else { &meant });
     }
     let d = Diagnostic::new("unknown-function", format!("no function `{path}`"));
     // The right name in another module is nearer than a similar one here.
