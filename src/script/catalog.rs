@@ -77,9 +77,10 @@ fn signature(engine: &Engine, info: &FuncInfo) -> Signature {
         ("", Some(last)) => last.as_str(),
         (named, _) => named,
     };
-    let returns = match friendly_type(engine, returns).as_str() {
-        "()" | "any" if returns.is_empty() || returns == "()" => String::new(),
-        of => of.to_string(),
+    let returns = match (returns, friendly_type(engine, returns)) {
+        ("", _) => String::new(),
+        (_, unit) if unit == "()" => String::new(),
+        (_, of) => of,
     };
     let doc = meta.comments.iter().map(|c| c.lines().map(uncomment).collect::<Vec<_>>().join("\n"));
     Signature {
