@@ -44,6 +44,31 @@ impl From<Error> for Box<EvalAltResult> {
     }
 }
 
+/// Carries a callback's script error through an engine call that knows only engine errors.
+///
+/// ```ignore
+/// let mut carried = Carried::default();
+/// let result = engine::checkpoint(|x| carried.hold(f.call_within_context(&cx, (x,))), input);
+/// carried.release(result)
+/// ```
+#[derive(Debug, Default)]
+pub struct Carried(Option<Box<EvalAltResult>>);
+
+impl Carried {
+    /// The callback's result for the engine; a script error stays here, with its position and calls.
+    pub fn hold<T>(&mut self, result: super::ScriptResult<T>) -> crate::engine::Result<T> {
+        result.map_err(|err| {
+            self.0 = Some(err);
+            Error::config("a callback of the script failed")
+        })
+    }
+
+    /// The engine's result for the script: the held error, if it was the callback that failed.
+    pub fn release<T>(self, result: crate::engine::Result<T>) -> super::ScriptResult<T> {
+        result.map_err(|err| self.0.unwrap_or_else(|| to_rhai(err)))
+    }
+}
+
 pub(super) fn register(engine: &mut Engine) {
     engine
         .register_type_with_name::<ScriptError>("Error")
@@ -73,6 +98,20 @@ mod tests {
         let text: String =
             engine().eval(r#"try { fail() } catch (e) { return `${e.kind}|${e.message}|${e.help}|${e}` }"#).unwrap();
         assert_eq!(text, "config|bad rank|use 8|bad rank");
+    }
+
+    /// Protects error reports of callbacks: what the closure threw comes out of the engine call as it was.
+    #[test]
+    fn callback_errors_pass_through_the_engine() {
+        let mut engine = engine();
+        engine.register_fn("twice", |cx: rhai::NativeCallContext, f: rhai::FnPtr| -> Result<i64, Box<EvalAltResult>> {
+            let mut carried = Carried::default();
+            let result = carried.hold(f.call_within_context::<i64>(&cx, ())).map(|n| n * 2);
+            carried.release(result)
+        });
+        assert_eq!(engine.eval::<i64>("twice(|| 4)").unwrap(), 8);
+        let err = engine.run("twice(|| throw \"mine\")").unwrap_err();
+        assert!(err.to_string().contains("mine"), "{err}");
     }
 
     /// Protects Ctrl-C: a script's own `catch` must not keep it running.

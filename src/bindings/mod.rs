@@ -19,7 +19,7 @@ mod tensor_min;
 pub mod tokenizer;
 
 pub use context::{Context, HostContext, Output};
-pub use error::{ScriptError, to_rhai};
+pub use error::{Carried, ScriptError, to_rhai};
 pub use options_map::OptionsMap;
 
 /// Result of a binding's body: the engine's error, turned into a script error by `?`.

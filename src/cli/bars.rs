@@ -6,17 +6,45 @@ use crate::engine::{
     progress::{Progress, Unit},
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// A bar with position, rate, time left, metrics and memory.
+/// One piece of work, as far as it has come.
+struct Work {
+    label: String,
+    total: u64,
+    unit: Unit,
+    started: Instant,
+    done: u64,
+    metrics: Vec<(String, String)>,
+    over: bool,
+}
+
+impl Work {
+    fn new(total: u64, label: &str, unit: Unit) -> Self {
+        let started = Instant::now();
+        Work { label: label.to_string(), total, unit, started, done: 0, metrics: Vec::new(), over: false }
+    }
+
+    fn line(&self) -> String {
+        let seconds = self.started.elapsed().as_secs_f64();
+        line(&self.label, self.done, self.total, self.unit, seconds, &self.metrics)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Displays hold no state that a panic could leave half-written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A bar with position, rate, time left, metrics and memory. A line stays in its place when it is over.
 pub(super) struct Bar {
     screen: Arc<Screen>,
     bar: ProgressBar,
-    shown: AtomicBool,
+    work: Mutex<Work>,
 }
 
 impl Bar {
@@ -36,81 +64,77 @@ impl Bar {
         screen.bars.fetch_add(1, Ordering::Relaxed);
         let bar = screen.multi.add(bar);
         bar.enable_steady_tick(Duration::from_millis(500));
-        Bar { screen, bar, shown: AtomicBool::new(true) }
+        Bar { screen, bar, work: Mutex::new(Work::new(total, label, unit)) }
     }
 
-    fn leave(&self, done: bool) {
-        if self.shown.swap(false, Ordering::Relaxed) {
-            if done && self.bar.length().is_some() {
-                self.bar.finish();
-            } else {
-                self.bar.abandon();
-            }
-            self.screen.bars.fetch_sub(1, Ordering::Relaxed);
+    fn leave(&self) {
+        let mut work = lock(&self.work);
+        if std::mem::replace(&mut work.over, true) {
+            return;
+        }
+        self.bar.finish_and_clear();
+        self.screen.multi.remove(&self.bar);
+        self.screen.bars.fetch_sub(1, Ordering::Relaxed);
+        if work.done > 0 {
+            self.screen.stderr(&work.line());
         }
     }
 }
 
 impl Progress for Bar {
     fn update(&self, done: u64, metrics: &[(String, String)]) {
-        if self.shown.load(Ordering::Relaxed) {
+        let mut work = lock(&self.work);
+        if !work.over {
+            work.done = done;
+            work.metrics = metrics.to_vec();
             self.bar.set_message(format!("{}{}", text(metrics), memory_text()));
             self.bar.set_position(done);
         }
     }
 
     fn finish(&self) {
-        self.leave(true);
+        self.leave();
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.leave(false);
+        self.leave();
     }
 }
 
-/// A line at every tenth of the way, and at most every few seconds in between.
+/// A line at every tenth of the way, and every few seconds in between.
 pub(super) struct Lines {
     screen: Arc<Screen>,
-    label: String,
-    total: u64,
-    unit: Unit,
     every: Duration,
-    started: Instant,
     state: Mutex<State>,
 }
 
 struct State {
-    done: u64,
-    metrics: Vec<(String, String)>,
+    work: Work,
     printed_at: Instant,
     printed: Option<u64>,
-    finished: bool,
 }
 
 impl Lines {
     pub(super) fn new(screen: Arc<Screen>, total: u64, label: &str, unit: Unit, every: Duration) -> Self {
-        let started = Instant::now();
-        let state = State { done: 0, metrics: Vec::new(), printed_at: started, printed: None, finished: false };
-        Lines { screen, label: label.to_string(), total, unit, every, started, state: Mutex::new(state) }
+        let state = State { work: Work::new(total, label, unit), printed_at: Instant::now(), printed: None };
+        Lines { screen, every, state: Mutex::new(state) }
     }
 
     fn print(&self, state: &mut State) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        self.screen.stderr(&line(&self.label, state.done, self.total, self.unit, seconds, &state.metrics));
+        self.screen.stderr(&state.work.line());
         state.printed_at = Instant::now();
-        state.printed = Some(state.done);
+        state.printed = Some(state.work.done);
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The last state is always shown, once.
+    /// The last state is always shown, once; work that never began has none.
     fn leave(&self) {
-        let mut state = self.state();
-        if !std::mem::replace(&mut state.finished, true) && state.printed != Some(state.done) {
+        let mut state = lock(&self.state);
+        if !std::mem::replace(&mut state.work.over, true)
+            && state.work.done > 0
+            && state.printed != Some(state.work.done)
+        {
             self.print(&mut state);
         }
     }
@@ -118,22 +142,19 @@ impl Lines {
 
 impl Progress for Lines {
     fn update(&self, done: u64, metrics: &[(String, String)]) {
-        let mut state = self.state();
-        if state.finished {
+        let mut state = lock(&self.state);
+        if state.work.over {
             return;
         }
-        state.done = done;
-        state.metrics = metrics.to_vec();
-        let tenth = |n: u64| (u128::from(n) * 10).checked_div(u128::from(self.total)).unwrap_or(0);
+        state.work.done = done;
+        state.work.metrics = metrics.to_vec();
+        let tenth = |n: u64| (u128::from(n) * 10).checked_div(u128::from(state.work.total)).unwrap_or(0);
         if tenth(done) > tenth(state.printed.unwrap_or(0)) || state.printed_at.elapsed() >= self.every {
             self.print(&mut state);
         }
     }
 
     fn finish(&self) {
-        let mut state = self.state();
-        state.done = state.done.max(self.total);
-        drop(state);
         self.leave();
     }
 }

@@ -61,18 +61,18 @@ pub fn main() -> ExitCode {
         }
     };
     let printer = Arc::new(Printer::new());
+    stack::keep_panics();
     let done = stack::with_deep_stack(|| match cli.verb {
         Verb::Run(args) => run::run(args, &printer),
         Verb::Repl(args) => repl::run(args, &printer),
     });
+    printer.flush();
     match done {
         // Whoever read our output has had enough, like `head`.
         _ if printer.closed() => ExitCode::SUCCESS,
         Ok(exit) => exit.into(),
-        Err(panicked) => {
-            let bug = Diagnostic::new("bug", panicked.to_string())
-                .with_help("this is a fault of host, not of your script: please report it with the script");
-            report(&printer, &bug);
+        Err(bug) => {
+            report(&printer, &bug.into());
             ExitCode::FAILURE
         }
     }
@@ -80,8 +80,11 @@ pub fn main() -> ExitCode {
 
 /// Shows `diagnostic` on standard error.
 fn report(printer: &Printer, diagnostic: &Diagnostic) {
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    printer.error(&render(diagnostic, color));
+    let terminal = std::io::stderr().is_terminal();
+    let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    // The terminal has echoed `^C` on this line.
+    let lead = if terminal && diagnostic.is_interrupt() { "\n" } else { "" };
+    printer.error(&format!("{lead}{}", render(diagnostic, color)));
 }
 
 /// Shows what ended a script, and says how the process ends.

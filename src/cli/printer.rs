@@ -29,6 +29,8 @@ pub(super) struct Screen {
     /// Bars on the screen now.
     pub(super) bars: AtomicUsize,
     closed: AtomicBool,
+    /// Whether standard output ends in the middle of a line.
+    midline: AtomicBool,
     /// A line begun by [`Output::text`] while a bar is shown, which would be overdrawn: kept until it ends.
     partial: Mutex<String>,
 }
@@ -46,6 +48,7 @@ impl Printer {
                 multi: MultiProgress::new(),
                 bars: AtomicUsize::new(0),
                 closed: AtomicBool::new(false),
+                midline: AtomicBool::new(false),
                 partial: Mutex::default(),
             }),
             quiet: AtomicBool::new(false),
@@ -68,6 +71,14 @@ impl Printer {
         self.screen.stderr(text);
     }
 
+    /// Writes what is held back of an unfinished line.
+    pub(super) fn flush(&self) {
+        let rest = std::mem::take(&mut *self.screen.partial());
+        if !rest.is_empty() {
+            self.screen.stdout(&rest);
+        }
+    }
+
     fn quiet(&self) -> bool {
         self.quiet.load(Ordering::Relaxed)
     }
@@ -76,14 +87,18 @@ impl Printer {
 impl Screen {
     /// Writes a line to standard error, above any bar.
     pub(super) fn stderr(&self, text: &str) {
+        // On a terminal both streams meet: a line that is being written ends first.
+        let broken = std::io::stdout().is_terminal() && self.midline.swap(false, Ordering::Relaxed);
+        let lead = if broken { "\n" } else { "" };
         // There is nowhere left to report a failure to.
-        self.around_bars(|| drop(writeln!(std::io::stderr().lock(), "{text}")));
+        self.around_bars(|| drop(writeln!(std::io::stderr().lock(), "{lead}{text}")));
     }
 
     fn stdout(&self, text: &str) {
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
+        self.midline.store(!text.ends_with('\n'), Ordering::Relaxed);
         let written = self.around_bars(|| {
             let mut out = std::io::stdout().lock();
             out.write_all(text.as_bytes()).and_then(|()| out.flush())

@@ -14,7 +14,8 @@ use std::sync::Arc;
 /// Run a script: `host run train.rhai --lr 3e-4`; `host run train.rhai --help` shows the script's own options
 #[derive(Debug, clap::Args)]
 #[command(after_help = "The host's options may also stand after the script. Exit codes: 0 done, 1 the script failed, \
-                        2 wrong usage, 130 interrupted.")]
+                        2 wrong usage, 130 interrupted. HOST_PROGRESS_SECONDS sets the time between progress \
+                        lines when standard error is no terminal [default: 5].")]
 pub(super) struct Args {
     /// Where tensors and models go: cpu, cuda, cuda:N
     #[arg(long, value_name = "NAME")]

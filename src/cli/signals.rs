@@ -3,6 +3,7 @@
 use super::printer::Printer;
 use crate::bindings::Output;
 use crate::engine::interrupt;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,7 +26,10 @@ pub(super) fn install(printer: &Arc<Printer>, insisting: Insisting) {
         }
         interrupt::request();
         match pressed.fetch_add(1, Ordering::Relaxed) {
-            0 if !interrupt::now() => printer.note("finishing this step, then saving; Ctrl-C again to stop at once"),
+            0 if !interrupt::now() => {
+                let lead = if std::io::stderr().is_terminal() { "\n" } else { "" };
+                printer.note(&format!("{lead}finishing this step, then saving; Ctrl-C again to stop at once"));
+            }
             2.. if insisting == Insisting::Leaves => std::process::exit(130),
             _ => {}
         }

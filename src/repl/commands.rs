@@ -1,7 +1,7 @@
 //! The words that begin with a colon.
 
 use super::session::Session;
-use crate::script::{Diagnostic, Script};
+use crate::script::{Diagnostic, Script, catalog::friendly_type};
 use std::path::Path;
 use std::time::Instant;
 
@@ -52,7 +52,7 @@ fn help(session: &Session) {
 fn vars(session: &Session) {
     let engine = session.host.engine();
     for (name, constant, value) in session.scope.iter() {
-        let of = engine.map_type_name(value.type_name()).to_string();
+        let of = friendly_type(engine, value.type_name());
         let shown = cut(&session.host.show(value));
         session.ctx.output.line(&format!("{}{name}: {of} = {shown}", if constant { "const " } else { "" }));
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::engine::interrupt;
 use crate::script::{Diagnostic, incomplete};
-use rustyline::{Config, Editor, error::ReadlineError, history::DefaultHistory};
+use rustyline::{ColorMode, Config, Editor, error::ReadlineError, history::DefaultHistory};
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
@@ -25,7 +25,9 @@ pub(super) fn run(session: &mut Session, report: &dyn Fn(&Diagnostic)) -> Ended 
 }
 
 fn editor() -> rustyline::Result<Editor<Helper, DefaultHistory>> {
-    let config = Config::builder().history_ignore_space(true).max_history_size(10_000)?.build();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let color = if plain { ColorMode::Disabled } else { ColorMode::Enabled };
+    let config = Config::builder().history_ignore_space(true).max_history_size(10_000)?.color_mode(color).build();
     let mut editor = Editor::with_config(config)?;
     editor.set_helper(Some(Helper::default()));
     Ok(editor)

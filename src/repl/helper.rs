@@ -3,9 +3,11 @@
 use super::{commands::COMMANDS, session::Session};
 use crate::script::incomplete;
 use rustyline::completion::Completer;
+use rustyline::highlight::Highlighter;
 use rustyline::hint::HistoryHinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Context, Helper as Marker, Highlighter, Hinter, Result};
+use rustyline::{Context, Helper as Marker, Hinter, Result};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 const KEYWORDS: [&str; 22] = [
@@ -14,7 +16,7 @@ const KEYWORDS: [&str; 22] = [
 ];
 
 /// See the module's description.
-#[derive(Default, Marker, Highlighter, Hinter)]
+#[derive(Default, Marker, Hinter)]
 pub(super) struct Helper {
     #[rustyline(Hinter)]
     hints: HistoryHinter,
@@ -41,6 +43,12 @@ impl Helper {
         self.names.extend(session.scope.iter_raw().map(|(name, ..)| name.to_string()));
         self.names.extend(session.modules());
         self.names.extend(session.functions().iter().filter_map(|f| f.split('(').next().map(str::to_string)));
+    }
+}
+
+impl Highlighter for Helper {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        Cow::Owned(format!("\x1b[2m{hint}\x1b[0m"))
     }
 }
 

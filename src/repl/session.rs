@@ -3,7 +3,7 @@
 use super::{commands, editor};
 use crate::bindings::Context;
 use crate::engine::interrupt;
-use crate::script::{Diagnostic, Host, Place, Script};
+use crate::script::{Diagnostic, Host, Place, Script, stack};
 use rhai::{AST, Dynamic, Expr, Module, Scope, Stmt};
 use std::path::PathBuf;
 
@@ -95,7 +95,8 @@ impl Session {
         let padded = "\n".repeat(self.lines) + text;
         self.lines += text.split('\n').count();
 
-        let result = self.run_text(&padded, folder);
+        // A bug of ours costs an input, not the session's variables.
+        let result = stack::catching(|| self.run_text(&padded, folder)).unwrap_or_else(|bug| Err(Box::new(bug.into())));
         // A variable that was declared again frees what it held before.
         self.scope = self.scope.clone_visible();
         interrupt::clear();

@@ -45,10 +45,13 @@ impl std::fmt::Display for Signature {
     }
 }
 
+/// Types that Rhai's library computes with and that no value in a script ever has.
+const FOREIGN: [&str; 12] = ["i8", "u8", "i16", "u16", "i32", "u32", "u64", "i128", "u128", "f32", "usize", "isize"];
+
 /// Everything registered in `engine`, Rhai's own library included.
 pub fn collect(engine: &Engine) -> Vec<Signature> {
-    // Operators and functions of types that no script of ours sees would bury the rest.
     let mut all = engine.collect_fn_metadata(None, |info| Some(signature(engine, &info)), true);
+    all.retain(|s| !s.params.iter().any(|(_, of)| FOREIGN.contains(&of.as_str())));
     all.sort();
     all.dedup();
     all
@@ -74,9 +77,10 @@ fn signature(engine: &Engine, info: &FuncInfo) -> Signature {
         ("", Some(last)) => last.as_str(),
         (named, _) => named,
     };
-    let returns = match friendly_type(engine, returns).as_str() {
-        "()" | "any" if returns.is_empty() || returns == "()" => String::new(),
-        of => of.to_string(),
+    let returns = match (returns, friendly_type(engine, returns)) {
+        ("", _) => String::new(),
+        (_, unit) if unit == "()" => String::new(),
+        (_, of) => of,
     };
     let doc = meta.comments.iter().map(|c| c.lines().map(uncomment).collect::<Vec<_>>().join("\n"));
     Signature {

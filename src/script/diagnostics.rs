@@ -1,6 +1,6 @@
 //! What went wrong in a script, as plain data: made here from Rhai's errors, shown by [`super::render`].
 
-use super::{explain, explain::Context, sources::Sources};
+use super::{explain, explain::Context, sources::Sources, stack::Panicked};
 use crate::engine::Error;
 use rhai::{EvalAltResult, ParseError, Position};
 use serde::Serialize;
@@ -91,6 +91,13 @@ impl Diagnostic {
     }
 }
 
+impl From<Panicked> for Diagnostic {
+    fn from(bug: Panicked) -> Self {
+        Diagnostic::new("bug", bug.to_string())
+            .with_help("this is a fault of host, not of your script: please report it with the script")
+    }
+}
+
 impl From<&Error> for Diagnostic {
     fn from(err: &Error) -> Self {
         let diagnostic = Diagnostic::new(err.kind(), err.to_string());
@@ -103,8 +110,8 @@ impl From<&Error> for Diagnostic {
 
 /// A script that does not parse.
 pub(super) fn from_parse_error(err: &ParseError, file: &str, sources: &Sources) -> Diagnostic {
-    explain::syntax(err.err_type(), sources.get(file).as_ref().map(|s| &*s.text))
-        .at(place(file, err.position()).or_else(|| last_line(file, sources)), sources)
+    let place = syntax_place(file, err.position(), sources);
+    explain::syntax(err.err_type()).at(place, sources)
 }
 
 /// A script that failed: unwraps the calls and imports around the error, which become frames.
@@ -130,14 +137,11 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
                 file.clone_from(name);
                 err = inner;
             }
+            EvalAltResult::ErrorParsing(_, pos) => break syntax_place(&file, *pos, context.sources),
             innermost => break place(&file, innermost.position()),
         }
     };
     frames.reverse();
-    let place_of = place_of.or_else(|| match err {
-        EvalAltResult::ErrorParsing(..) => last_line(&file, context.sources),
-        _ => None,
-    });
     let mut diagnostic = explain::error(err, &file, function, context).at(place_of, context.sources);
     diagnostic.frames = frames;
     diagnostic
@@ -147,8 +151,13 @@ fn place(file: &str, pos: Position) -> Option<Place> {
     Some(Place { file: file.to_string(), line: pos.line()?, column: pos.position().unwrap_or(0) })
 }
 
-/// Where a text that breaks off breaks off: Rhai gives no position then.
-fn last_line(file: &str, sources: &Sources) -> Option<Place> {
+/// Where text does not parse; a text that breaks off does so at its last word, not on the line behind it.
+fn syntax_place(file: &str, pos: Position, sources: &Sources) -> Option<Place> {
+    let place = place(file, pos).filter(|p| sources.line(file, p.line).is_some_and(|l| !l.trim().is_empty()));
+    place.or_else(|| last_word(file, sources))
+}
+
+fn last_word(file: &str, sources: &Sources) -> Option<Place> {
     let text = sources.get(file)?.text;
     let (line, last) = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).last()?;
     Some(Place { file: file.to_string(), line: line + 1, column: last.chars().count() })

@@ -31,7 +31,7 @@ pub(super) fn error(err: &EvalAltResult, file: &str, function: Option<&str>, cx:
             Some(err) => Diagnostic::from(err.get()),
             None => new("interrupted", "interrupted".into()),
         },
-        E::ErrorParsing(kind, _) => syntax(kind, cx.sources.get(file).as_ref().map(|s| &*s.text)),
+        E::ErrorParsing(kind, _) => syntax(kind),
         E::ErrorFunctionNotFound(signature, _) => function_not_found(signature, file, cx),
         E::ErrorVariableNotFound(name, _) => variable_not_found(name, file, function, cx),
         E::ErrorPropertyNotFound(name, _) => {
@@ -105,7 +105,7 @@ fn thrown(value: &Dynamic) -> Diagnostic {
 }
 
 /// Text that does not parse.
-pub(super) fn syntax(kind: &ParseErrorType, text: Option<&str>) -> Diagnostic {
+pub(super) fn syntax(kind: &ParseErrorType) -> Diagnostic {
     use ParseErrorType as P;
     let new = |message: String| Diagnostic::new("syntax", message);
     match kind {
@@ -117,7 +117,7 @@ pub(super) fn syntax(kind: &ParseErrorType, text: Option<&str>) -> Diagnostic {
         P::ForbiddenVariable(name) => new(format!("`{name}` cannot be a variable's name")),
         P::ExprTooDeep => new("this expression is nested too deeply".into()).with_help("name its parts with `let`"),
         P::WrongFnDefinition => new("functions are defined at the top level of a script only".into()),
-        P::UnknownOperator(op) if text.is_some() && op == "@" => new("unknown operator `@`".into()),
+        P::UnknownOperator(op) => new(format!("unknown operator `{op}`")),
         other => new(lower_first(&other.to_string())),
     }
 }
@@ -135,15 +135,15 @@ fn function_not_found(signature: &str, file: &str, cx: &Context) -> Diagnostic {
     let operator = !name.starts_with(|c: char| c.is_alphabetic() || c == '_');
     let all = candidates(file, cx);
     let same: Vec<&Signature> = all.iter().filter(|s| s.path() == path).collect();
+    // Those that take the first argument are meant, where there are any.
+    let first = |s: &&Signature| s.params.first().is_some_and(|(_, of)| args.first() == Some(of));
+    let meant: Vec<&Signature> = same.iter().copied().filter(first).collect();
     if operator {
-        let mine: Vec<&Signature> =
-            same.into_iter().filter(|s| s.params.iter().zip(&args).any(|((_, of), arg)| of == arg)).collect();
-        let d = Diagnostic::new("unknown-operator", format!("no operator `{name}` for {taken}"));
-        return list(d, &mine);
+        return list(Diagnostic::new("unknown-operator", format!("no operator `{name}` for {taken}")), &meant);
     }
     if !same.is_empty() {
         let d = Diagnostic::new("unknown-function", format!("no function `{path}` takes {taken}"));
-        return list(d, &same);
+        return list(d, if meant.is_empty() { &same } else { &meant });
     }
     let d = Diagnostic::new("unknown-function", format!("no function `{path}`"));
     // The right name in another module is nearer than a similar one here.
@@ -275,7 +275,7 @@ pub(super) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Opti
     known
         .filter(|k| *k != name)
         .map(|k| (strsim::jaro_winkler(name, k), k))
-        .filter(|(score, _)| *score > 0.8)
+        .filter(|(score, _)| *score > 0.85)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k.to_string())
 }

@@ -4,7 +4,7 @@ use super::{
     catalog::{self, Signature},
     diagnostics::{self, Diagnostic},
     engine, explain,
-    resolver::{Resolver, Roots},
+    resolver::{Modules, Resolver},
     sources::Sources,
 };
 use crate::bindings::Context;
@@ -27,18 +27,18 @@ pub struct Script {
 pub struct Host {
     engine: Engine,
     sources: Arc<Sources>,
-    roots: Arc<Roots>,
+    modules: Arc<Modules>,
 }
 
 impl Host {
     /// A host for `ctx`, whose scripts import modules from below `folder` and the working directory.
     pub fn new(ctx: &Context, folder: Option<&Path>) -> Self {
         let sources = Arc::new(Sources::default());
-        let roots = Arc::new(Roots::default());
-        roots.add(folder);
-        roots.add(std::env::current_dir().ok().as_deref());
-        let resolver = Resolver::new(sources.clone(), roots.clone());
-        Host { engine: engine::assemble(ctx, resolver), sources, roots }
+        let modules = Arc::new(Modules::default());
+        modules.admit(folder);
+        modules.admit(std::env::current_dir().ok().as_deref());
+        let resolver = Resolver { sources: sources.clone(), modules: modules.clone() };
+        Host { engine: engine::assemble(ctx, resolver), sources, modules }
     }
 
     /// The engine, for the session and for tools that look at scripts without running them.
@@ -72,14 +72,17 @@ impl Host {
 
     /// Lets scripts import from below `folder` too.
     pub fn admit(&self, folder: Option<&Path>) {
-        self.roots.add(folder);
+        self.modules.admit(folder);
     }
 
     /// Compiles and runs `script`.
     pub fn run(&self, script: &Script) -> Result<(), Box<Diagnostic>> {
         let ast = self.compile(script)?;
         let mut scope = Scope::new();
-        match self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast) {
+        self.modules.enter(&script.name);
+        let result = self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast);
+        self.modules.leave(&script.name);
+        match result {
             Ok(_) => Ok(()),
             Err(err) => Err(Box::new(self.diagnose(&err, &script.name, &scope))),
         }

@@ -17,6 +17,7 @@ use super::{
     sources::Sources,
 };
 use rhai::{AST, ASTFlags, Dynamic, Expr, Map, Module, Position, Stmt};
+use std::iter::Peekable;
 
 /// One declared option.
 #[derive(Debug, Clone)]
@@ -131,11 +132,7 @@ impl Declared {
                 given.help = true;
             } else if let Some(option) = word.strip_prefix("--") {
                 let (name, inline) = option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v)));
-                let mut value = |wants: &dyn Fn(&str) -> bool| match inline {
-                    Some(v) => Some(v.to_string()),
-                    None => words.next_if(|w| wants(w)).map(str::to_string),
-                };
-                self.set(&mut given, name, &mut value)?;
+                self.set(&mut given, name, Value { inline, words: &mut words })?;
             } else if word.starts_with('-') && word.len() > 1 && word.parse::<f64>().is_err() {
                 return Err(self.unknown(word));
             } else {
@@ -145,11 +142,12 @@ impl Declared {
         Ok(given)
     }
 
-    fn set(
+    /// Sets the option `name`: the script's, and the host's of the same name.
+    fn set<'a>(
         &self,
         given: &mut Given,
         name: &str,
-        value: &mut dyn FnMut(&dyn Fn(&str) -> bool) -> Option<String>,
+        value: Value<'a, '_, impl Iterator<Item = &'a str>>,
     ) -> Result<(), Box<Diagnostic>> {
         let key = name.replace('-', "_");
         let boolean = |w: &str| matches!(w, "true" | "false");
@@ -157,16 +155,17 @@ impl Declared {
         let missing = || usage(format!("option `--{name}` needs a value"));
         if let Some(spec) = self.options.iter().find(|o| o.name == key) {
             let parsed = if spec.default.is_bool() {
-                match value(&boolean) {
+                match value.take(boolean) {
                     None => Ok(Dynamic::TRUE),
                     Some(text) => values::parse(&spec.default, &text).map_err(|e| (text, e)),
                 }
             } else {
-                let text = value(&not_option).ok_or_else(missing)?;
+                let text = value.take(not_option).ok_or_else(missing)?;
                 values::parse(&spec.default, &text).map_err(|e| (text, e))
             };
             let parsed = parsed.map_err(|(text, e)| usage(format!("option `--{name}` is `{text}`; expected {e}")))?;
-            set_host(&mut given.host, &key, &parsed.to_string())?;
+            // A script may give a host's name a meaning of its own, such as `resume: "runs/x"`: then it is not the host's.
+            let _ = set_host(&mut given.host, &key, &parsed.to_string());
             given.options.insert(key.into(), parsed);
             return Ok(());
         }
@@ -177,8 +176,8 @@ impl Declared {
             return set_host(&mut given.host, positive, "false");
         }
         match HOST_FLAGS.iter().find(|(flag, ..)| *flag == key) {
-            Some((_, None, _)) => set_host(&mut given.host, &key, &value(&boolean).unwrap_or("true".into())),
-            Some(_) => set_host(&mut given.host, &key, &value(&not_option).ok_or_else(missing)?),
+            Some((_, None, _)) => set_host(&mut given.host, &key, &value.take(boolean).unwrap_or("true".into())),
+            Some(_) => set_host(&mut given.host, &key, &value.take(not_option).ok_or_else(missing)?),
             None => Err(self.unknown(&format!("--{name}"))),
         }
     }
@@ -223,6 +222,19 @@ impl Declared {
         });
         text.push_str(&format!("\nOptions of the host:\n{}", table(host.collect()).trim_end()));
         text
+    }
+}
+
+/// Where an option's value may stand: behind its `=`, or in the next word.
+struct Value<'a, 'w, W: Iterator> {
+    inline: Option<&'a str>,
+    words: &'w mut Peekable<W>,
+}
+
+impl<'a, W: Iterator<Item = &'a str>> Value<'a, '_, W> {
+    /// The value, or the next word if it may be one.
+    fn take(self, may_be: impl Fn(&str) -> bool) -> Option<String> {
+        self.inline.or_else(|| self.words.next_if(|w| may_be(w))).map(str::to_string)
     }
 }
 

@@ -16,50 +16,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Found<T> = Result<T, Box<EvalAltResult>>;
 
-/// Folders, canonicalised, below which imported files must lie.
-#[derive(Debug, Default)]
-pub(super) struct Roots(Mutex<Vec<PathBuf>>);
+/// What modules there are; shared by the host and its resolver.
+#[derive(Default)]
+pub(super) struct Modules(Mutex<State>);
 
-impl Roots {
-    /// Adds `folder`, if there is one and it exists.
-    pub(super) fn add(&self, folder: Option<&Path>) {
+#[derive(Default)]
+struct State {
+    /// Folders, canonicalised, below which imported files must lie.
+    roots: Vec<PathBuf>,
+    loaded: HashMap<String, Shared<Module>>,
+    /// Scripts and modules whose top level is running now, outermost first.
+    running: Vec<String>,
+}
+
+impl Modules {
+    /// Lets scripts import from below `folder`, if there is one and it exists.
+    pub(super) fn admit(&self, folder: Option<&Path>) {
         if let Some(real) = folder.and_then(|f| f.canonicalize().ok()) {
-            let mut roots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let roots = &mut self.state().roots;
             if !roots.contains(&real) {
                 roots.push(real);
             }
         }
     }
 
-    fn all(&self) -> Vec<PathBuf> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The top level of `name` begins to run: importing it from here on would be a cycle.
+    pub(super) fn enter(&self, name: &str) {
+        self.state().running.push(name.to_string());
+    }
+
+    /// The top level of `name` has ended.
+    pub(super) fn leave(&self, name: &str) {
+        self.state().running.retain(|n| n != name);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is consistent between any two statements that hold the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// See the module's description.
 pub(super) struct Resolver {
-    sources: Arc<Sources>,
-    roots: Arc<Roots>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    loaded: HashMap<String, Shared<Module>>,
-    /// Modules whose top level is running now, outermost first.
-    loading: Vec<String>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) modules: Arc<Modules>,
 }
 
 impl Resolver {
-    pub(super) fn new(sources: Arc<Sources>, roots: Arc<Roots>) -> Self {
-        Resolver { sources, roots, state: Mutex::default() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // The state is consistent between any two statements that hold the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The name that identifies the module and its text.
     fn find(&self, importer: Option<&str>, path: &str) -> Result<(String, String, Option<PathBuf>), Error> {
         if let Some(name) = path.strip_prefix("std/") {
@@ -82,7 +85,7 @@ impl Resolver {
             file.as_mut_os_string().push(".rhai");
         }
         let real = file.canonicalize().map_err(|_| self.not_found(path, &file))?;
-        let roots = self.roots.all();
+        let roots = self.modules.state().roots.clone();
         if !roots.iter().any(|root| real.starts_with(root)) {
             let roots: Vec<_> = roots.iter().map(|r| r.display().to_string()).collect();
             return Err(Error::config_help(
@@ -113,12 +116,12 @@ impl Resolver {
     ) -> Found<Shared<Module>> {
         let (name, text, folder) = self.find(importer, path).map_err(|e| at(to_rhai(e), pos))?;
         {
-            let mut state = self.state();
+            let state = self.modules.state();
             if let Some(module) = state.loaded.get(&name) {
                 return Ok(module.clone());
             }
-            if let Some(start) = state.loading.iter().position(|n| *n == name) {
-                let mut cycle = state.loading[start..].to_vec();
+            if let Some(start) = state.running.iter().position(|n| *n == name) {
+                let mut cycle = state.running[start..].to_vec();
                 cycle.push(name);
                 let err = Error::config_help(
                     format!("cyclic import: {}", cycle.join(" -> ")),
@@ -126,20 +129,17 @@ impl Resolver {
                 );
                 return Err(at(to_rhai(err), pos));
             }
-            state.loading.push(name.clone());
         }
         self.sources.insert(&name, &text, folder);
+        self.modules.enter(&name);
         let module = evaluate(engine, &name, &text, level);
-        let mut state = self.state();
-        state.loading.retain(|n| *n != name);
-        match module {
-            Ok(module) => {
-                let module = Shared::new(module);
-                state.loaded.insert(name, module.clone());
-                Ok(module)
-            }
-            Err(err) => Err(Box::new(EvalAltResult::ErrorInModule(name, err, pos))),
-        }
+        self.modules.leave(&name);
+        let module = match module {
+            Ok(module) => Shared::new(module),
+            Err(err) => return Err(Box::new(EvalAltResult::ErrorInModule(name, err, pos))),
+        };
+        self.modules.state().loaded.insert(name, module.clone());
+        Ok(module)
     }
 }
 
