@@ -1,1 +1,24 @@
 //! The script API: one file per topic. A binding converts, makes one engine call, converts back.
+//!
+//! What scripts call is registered through [`register`]; what every binding leans on is in [`context`] (who prints,
+//! which options), [`error`] (engine errors as script errors) and [`options_map`] (the trailing `#{..}`).
+
+pub mod context;
+pub mod error;
+pub mod host;
+pub mod options_map;
+pub mod progress;
+
+pub use context::{Context, HostContext, Output};
+pub use error::{ScriptError, to_rhai};
+pub use options_map::OptionsMap;
+
+/// Result of a binding's body: the engine's error, turned into a script error by `?`.
+pub type ScriptResult<T> = std::result::Result<T, Box<rhai::EvalAltResult>>;
+
+/// Registers the whole script API into `engine`.
+pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
+    error::register(engine);
+    host::register(engine, ctx);
+    progress::register(engine, ctx);
+}

@@ -14,6 +14,7 @@ pub mod lora;
 pub mod memory;
 pub mod ops;
 pub mod optim;
+pub mod progress;
 pub mod rng;
 pub mod run;
 pub mod tokenizer;
