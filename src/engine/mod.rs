@@ -3,21 +3,20 @@
 //! Nothing in here knows of the script language, prints, or exits: it calls back and returns errors.
 //! Each module imports only what stands above it in this list.
 
-pub mod autograd;
-pub mod data;
-pub mod device;
 pub mod error;
-pub mod generate;
 pub mod interrupt;
-pub mod llama;
-
-pub mod lora;
 pub mod memory;
-pub mod ops;
-pub mod optim;
-pub mod param;
+pub mod device;
 pub mod rng;
-pub mod run;
+pub mod autograd;
+pub mod param;
+pub mod ops;
 pub mod tokenizer;
+pub mod lora;
+pub mod llama;
+pub mod optim;
+pub mod data;
+pub mod generate;
+pub mod run;
 
 pub use error::{Error, Result};
