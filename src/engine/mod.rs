@@ -1,7 +1,8 @@
 //! The native library: tensors with gradients, the model, LoRA, optimizers, data, generation, runs.
 //!
 //! Nothing in here knows of the script language, prints, or exits: it calls back and returns errors.
-//! The modules are in the order of their layers: each imports only what stands above it.
+//! The modules are in the order of their layers: each imports only what stands above it. (An empty line between them
+//! keeps rustfmt from sorting them.)
 
 pub mod error;
 
