@@ -48,10 +48,10 @@ pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
 const MODES: Modes = Modes { no_grad, autocast };
 
 fn no_grad() -> Guard {
-    Box::new(())
+    Box::new(no_grad_guard())
 }
 
 fn autocast(policy: &str) -> Result<Guard> {
-    let policies = ["off", "bf16", "f16"];
-    if policies.contains(&policy) { Ok(Box::new(())) } else { Err(unknown_name("autocast policy", policy, policies)) }
+    Ok(Box::new(autocast_guard(Autocast::parse(policy)?)))
+}
 }
