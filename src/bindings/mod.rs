@@ -3,11 +3,18 @@
 //! What scripts call is registered through [`register`]; what every binding leans on is in [`context`] (who prints,
 //! which options), [`error`] (engine errors as script errors) and [`options_map`] (the trailing `#{..}`).
 
+pub mod autograd;
 pub mod context;
 pub mod error;
 pub mod host;
+pub mod nn;
 pub mod options_map;
 pub mod progress;
+pub mod tensor;
+pub mod tensor_create;
+pub mod tensor_index;
+pub mod tensor_ops;
+mod tensor_text;
 
 pub use context::{Context, HostContext, Output};
 pub use error::{ScriptError, to_rhai};
@@ -21,4 +28,10 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     error::register(engine);
     host::register(engine, ctx);
     progress::register(engine, ctx);
+    tensor::register(engine);
+    tensor_create::register(engine, ctx);
+    tensor_index::register(engine);
+    tensor_ops::register(engine);
+    autograd::register(engine);
+    nn::register(engine);
 }
