@@ -3,6 +3,7 @@
 //! What scripts call is registered through [`register`]; what every binding leans on is in [`context`] (who prints,
 //! which options), [`error`] (engine errors as script errors) and [`options_map`] (the trailing `#{..}`).
 
+pub mod autograd;
 pub mod context;
 pub mod data;
 pub mod error;
@@ -11,11 +12,16 @@ pub mod host;
 mod ids;
 pub mod llama;
 pub mod model;
+pub mod nn;
 pub mod optim;
 pub mod options_map;
 pub mod progress;
 pub mod runs;
-mod tensor_min;
+pub mod tensor;
+pub mod tensor_create;
+pub mod tensor_index;
+pub mod tensor_ops;
+mod tensor_text;
 pub mod tokenizer;
 
 pub use context::{Context, HostContext, Output};
@@ -30,6 +36,12 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     error::register(engine);
     host::register(engine, ctx);
     progress::register(engine, ctx);
+    tensor::register(engine);
+    tensor_create::register(engine, ctx);
+    tensor_index::register(engine);
+    tensor_ops::register(engine);
+    autograd::register(engine);
+    nn::register(engine);
     llama::register(engine, ctx);
     model::register(engine);
     generate::register(engine, ctx);
@@ -37,5 +49,4 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     data::register(engine);
     optim::register(engine);
     runs::register(engine, ctx);
-    tensor_min::register(engine);
 }

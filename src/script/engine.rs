@@ -6,7 +6,8 @@ use super::{
     syntax::{Guard, Modes},
 };
 use crate::bindings::{self, Context, ScriptError};
-use crate::engine::{Error, Result, error::unknown_name, interrupt};
+use crate::engine::autograd::{Autocast, autocast_guard, no_grad_guard};
+use crate::engine::{Error, Result, interrupt};
 use rhai::{Dynamic, Engine, OptimizationLevel};
 
 /// Nested calls of script functions; the script thread's stack holds several times as many.

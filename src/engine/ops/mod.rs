@@ -17,6 +17,7 @@ pub mod embedding;
 pub mod gemm;
 pub mod head_loss;
 pub mod index;
+pub mod inspect;
 pub mod int_arith;
 pub mod join;
 pub mod linear;
