@@ -17,8 +17,8 @@ fn config() -> LlamaConfig {
     .unwrap()
 }
 
-/// Peak bytes above what is in use before, of one forward and backward pass.
-fn step(model: &Llama) -> Result<usize> {
+/// Bytes above what is in use before a forward and backward pass: at the peak, and left behind (the gradients).
+fn step(model: &Llama) -> Result<(usize, usize)> {
     let ids: Vec<u32> = (0..SEQ as u32).map(|i| i * 13 % 1000).collect();
     let labels: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
     let ids = Value::from_vec(ids, (1, SEQ), &Device::Cpu)?;
@@ -28,7 +28,7 @@ fn step(model: &Llama) -> Result<usize> {
     let before = memory::current();
     memory::reset_peak();
     once()?;
-    Ok(memory::peak() - before)
+    Ok((memory::peak() - before, memory::current().saturating_sub(before)))
 }
 
 /// Protects the memory claims: frozen weights get no gradient buffers, checkpointing drops what is between, and freezing
@@ -39,20 +39,21 @@ fn techniques_save_what_they_promise() -> Result<()> {
     let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
     let mut model = Llama::from_config(config(), Init::Random, DType::F32, &Device::Cpu)?;
     let weights: usize = model.base_parameters().iter().map(|(_, p)| p.bytes()).sum();
-    let full = step(&model)?;
+    let (full, full_left) = step(&model)?;
     model.freeze()?;
     model.inject_lora(LoraConfig { rank: 8, ..Default::default() })?;
-    let lora = step(&model)?;
+    let adapters: usize = model.adapter_parameters().iter().map(|(_, p)| p.bytes()).sum();
+    let (lora, lora_left) = step(&model)?;
     model.checkpoint_every = 1;
-    let every = step(&model)?;
+    let (every, _) = step(&model)?;
     model.checkpoint_every = 2;
-    let every_two = step(&model)?;
+    let (every_two, _) = step(&model)?;
     model.checkpoint_every = 0;
     for (name, p) in model.adapter_parameters() {
         let layer: usize = name.split('.').nth(2).unwrap().parse().unwrap();
         p.set_requires_grad(layer >= 6)?;
     }
-    let upper_half = step(&model)?;
+    let (upper_half, _) = step(&model)?;
     eprintln!(
         "weights {:.1} MiB; a step's peak above them: full {:.1}, LoRA {:.1}, checkpointing every block {:.1}, every 2 \
          {:.1}, adapters in the upper half only {:.1}",
@@ -63,7 +64,12 @@ fn techniques_save_what_they_promise() -> Result<()> {
         mib(every_two),
         mib(upper_half)
     );
-    assert!(lora + weights * 9 / 10 < full, "a frozen model must not hold gradients: {lora} and {full}");
+    assert!(full_left >= weights, "full training holds a gradient for every weight: {full_left} of {weights}");
+    assert!(
+        lora_left >= adapters && lora_left < adapters + adapters / 4,
+        "LoRA holds {lora_left}, adapters {adapters}"
+    );
+    assert!(lora < full, "{lora} and {full}");
     assert!(every * 3 < lora, "checkpointing every block: {every} against {lora}");
     assert!(every < every_two && every_two < lora, "every 2 blocks: {every_two}");
     assert!(upper_half * 10 < lora * 6, "half the adapters: {upper_half} against {lora}");

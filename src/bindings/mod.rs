@@ -13,6 +13,7 @@ mod ids;
 pub mod llama;
 pub mod model;
 pub mod nn;
+pub mod nn_layers;
 pub mod optim;
 pub mod options_map;
 pub mod progress;

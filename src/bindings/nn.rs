@@ -9,6 +9,7 @@ use rhai::{Engine, FLOAT, FuncRegistration, INT, Map, Module};
 pub(super) fn register(engine: &mut Engine) {
     let mut module = Module::new();
     activations(&mut module);
+    super::nn_layers::register(&mut module);
     engine.register_static_module("nn", module.into());
 }
 

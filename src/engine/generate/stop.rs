@@ -142,7 +142,7 @@ mod tests {
                 return (shown, stop);
             }
         }
-        (shown + &matcher.finish(), None)
+        (shown + matcher.finish().as_str(), None)
     }
 
     /// Protects the reader of a stream: no part of a stop string is shown, and what was only alike is shown later.
