@@ -126,7 +126,8 @@ fn training_run() -> Result<()> {
     }
 
     // Relative L2 distance of the whole update from PyTorch's.
-    let trained: Vec<(String, Value)> = model.trainable()?.iter().map(|(n, t)| (n.clone(), t.value().clone())).collect();
+    let trained: Vec<(String, Value)> =
+        model.trainable()?.iter().map(|(n, t)| (n.clone(), t.value().clone())).collect();
     model.remove_adapter();
     model.load_adapter(&golden("train/adapter_final"))?;
     let theirs: Vec<Value> = model.trainable()?.iter().map(|(_, t)| t.value().clone()).collect();

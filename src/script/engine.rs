@@ -55,4 +55,3 @@ fn no_grad() -> Guard {
 fn autocast(policy: &str) -> Result<Guard> {
     Ok(Box::new(autocast_guard(Autocast::parse(policy)?)))
 }
-}
