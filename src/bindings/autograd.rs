@@ -4,15 +4,16 @@
 //! context it was given in; the Rhai engine to run it with is the one that runs `backward()`, on the same thread.
 
 use super::ScriptResult;
-use super::error::to_rhai;
+use super::error::Carried;
 use super::tensor::method;
 use crate::engine::autograd::{self as tape, Tensor, checkpoint::Segment};
 use crate::engine::error::{Error, Result};
 use crate::engine::rng;
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, INT, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, FnPtr, INT, NativeCallContext};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) fn register(engine: &mut Engine) {
     method(
@@ -38,31 +39,20 @@ fn run(ctx: &NativeCallContext, f: FnPtr, inputs: Vec<Tensor>) -> ScriptResult<D
     // Rhai marks both calls as subject to change, not as deprecated; its version is pinned.
     #[allow(deprecated)]
     let stored = ctx.store_data();
-    let single = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let single = Arc::new(AtomicBool::new(true));
     let one = single.clone();
     let segment: Segment = Arc::new(move |inputs: &[Tensor]| {
         let args: Vec<Dynamic> = inputs.iter().map(|t| Dynamic::from(t.clone())).collect();
-        let result = current(|engine| {
+        let value = call_back(|engine| {
             #[allow(deprecated)]
             let ctx = stored.create_context(engine);
             f.call_raw(&ctx, None, args)
-        });
-        let value = match result {
-            Some(Ok(value)) => value.flatten(),
-            Some(Err(e)) => {
-                FAILED.set(Some(e));
-                return Err(Error::config("checkpoint: the function failed"));
-            }
-            None => {
-                return Err(Error::config(
-                    "checkpoint: backward() has to be called from a script, to run the function again",
-                ));
-            }
-        };
+        })?
+        .flatten();
         if let Some(t) = value.read_lock::<Tensor>() {
             return Ok(vec![t.clone()]);
         }
-        one.store(false, std::sync::atomic::Ordering::Relaxed);
+        one.store(false, Ordering::Relaxed);
         let tensors = value.read_lock::<Array>().and_then(|list| {
             list.iter().map(|v| v.read_lock::<Tensor>().map(|t| t.clone())).collect::<Option<Vec<_>>>()
         });
@@ -72,7 +62,7 @@ fn run(ctx: &NativeCallContext, f: FnPtr, inputs: Vec<Tensor>) -> ScriptResult<D
         })
     });
     let mut outputs = with_engine(ctx.engine(), || tape::checkpoint(segment, &inputs))?;
-    if single.load(std::sync::atomic::Ordering::Relaxed)
+    if single.load(Ordering::Relaxed)
         && let Some(only) = outputs.pop()
     {
         return Ok(Dynamic::from(only));
@@ -80,32 +70,45 @@ fn run(ctx: &NativeCallContext, f: FnPtr, inputs: Vec<Tensor>) -> ScriptResult<D
     Ok(Dynamic::from(outputs.into_iter().map(Dynamic::from).collect::<Array>()))
 }
 
+/// Native code that may call script functions back: what it runs them with, and the error of one that failed.
+struct Frame<'a> {
+    engine: &'a Engine,
+    carried: RefCell<Carried>,
+}
+
 thread_local! {
-    /// The engine that runs the script on this thread, while native code that may call back into it is running.
-    static CURRENT: Cell<Option<NonNull<Engine>>> = const { Cell::new(None) };
-    /// The script error behind the engine error that is being returned.
-    static FAILED: RefCell<Option<Box<EvalAltResult>>> = const { RefCell::new(None) };
+    /// The innermost such call on this thread.
+    static FRAME: Cell<Option<NonNull<Frame<'static>>>> = const { Cell::new(None) };
 }
 
 /// Runs native code that may call script functions back, e.g. backward through a checkpoint. An error of such a function
 /// comes out as it was thrown.
 pub(super) fn with_engine<T>(engine: &Engine, f: impl FnOnce() -> Result<T>) -> ScriptResult<T> {
-    struct Restore(Option<NonNull<Engine>>);
+    struct Restore(Option<NonNull<Frame<'static>>>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            CURRENT.set(self.0);
+            FRAME.set(self.0);
         }
     }
-    let _restore = Restore(CURRENT.replace(Some(NonNull::from(engine))));
-    f().map_err(|e| FAILED.take().unwrap_or_else(|| to_rhai(e)))
+    let frame = Frame { engine, carried: RefCell::default() };
+    let result = {
+        let _restore = Restore(FRAME.replace(Some(NonNull::from(&frame).cast())));
+        f()
+    };
+    frame.carried.into_inner().release(result)
 }
 
-/// `f` of this thread's engine, if native code was called through [`with_engine`].
-fn current<T>(f: impl FnOnce(&Engine) -> T) -> Option<T> {
-    let engine = CURRENT.get()?;
-    // SAFETY: the pointer was made from a reference in `with_engine`, whose frame is still on this thread's stack: it
-    // removes the pointer when it returns or unwinds, and no other thread sees it. Only shared references are made of it.
-    Some(f(unsafe { engine.as_ref() }))
+/// `f` with this thread's engine, if native code was called through [`with_engine`]. Its script error is kept for there.
+fn call_back<T>(f: impl FnOnce(&Engine) -> ScriptResult<T>) -> Result<T> {
+    let Some(frame) = FRAME.get() else {
+        return Err(Error::config("checkpoint: backward() has to be called from a script, to run the function again"));
+    };
+    // SAFETY: the pointer was made from a frame in `with_engine` that is still on this thread's stack: it is removed
+    // before the frame goes, by return or unwinding, and no other thread sees it. The borrow ends with this function,
+    // within the engine's lifetime that the cast erased.
+    let frame: &Frame<'_> = unsafe { frame.as_ref() };
+    let result = f(frame.engine);
+    frame.carried.borrow_mut().hold(result)
 }
 
 #[cfg(test)]

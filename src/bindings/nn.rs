@@ -23,7 +23,8 @@ pub(super) fn function<const P: usize>(name: &str, params: [&str; P], doc: &str)
         .with_comments([doc.join("\n")])
 }
 
-type Unary = fn(&Tensor) -> Result<Tensor>;
+/// A function of one tensor.
+pub(super) type Unary = fn(&Tensor) -> Result<Tensor>;
 
 /// Functions of one tensor, elementwise.
 pub(super) const UNARY: [(&str, Unary, &str); 9] = [

@@ -263,7 +263,6 @@ pub(super) mod tests {
     fn gradients_in_scripts() {
         let script = r#"
             let w = tensor([1.0, 2.0], #{ requires_grad: true });
-            let once = || (w * w).sum().backward();
             (w * w).sum().backward();
             (w * w).sum().backward();
             let twice = w.grad.to_array();

@@ -72,7 +72,7 @@ fn comparisons(engine: &mut Engine) {
 }
 
 fn elementwise(engine: &mut Engine) {
-    let more: [(&str, fn(&Tensor) -> Result<Tensor>, &str); 3] = [
+    let more: [(&str, nn::Unary, &str); 3] = [
         ("gelu", unary::gelu, "x Φ(x) of each element, Φ the normal distribution."),
         ("abs", arith::abs, "Absolute value of each element."),
         ("neg", arith::neg, "Each element negated."),

@@ -16,14 +16,14 @@ use candle_core::{DType, Tensor as Value};
 /// If the inner dimensions differ, batch dimensions do not broadcast, a side has no dimensions, or dtypes differ.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_device("matmul", a, b)?;
-    let inner = (a.dims().last().copied(), b.dims().iter().rev().take(2).last().copied());
-    let (Some(k), Some(rows)) = inner else {
+    let ([.., k], [.., rows, _] | [rows]) = (a.dims(), b.dims()) else {
         return Err(Error::shape_help(
             "matmul",
             format!("{:?} @ {:?}: a number has no rows or columns", a.dims(), b.dims()),
             "use * for numbers",
         ));
     };
+    let (k, rows) = (*k, *rows);
     if k != rows {
         let message = format!("{:?} @ {:?}: inner dimensions {k} and {rows} differ", a.dims(), b.dims());
         return Err(
@@ -39,7 +39,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         (1, _) => shape::squeeze(&matmul(&shape::unsqueeze(&a, 0)?, &b)?, Some(if b.rank() == 1 { 0 } else { -2 })),
         (_, 1) => shape::squeeze(&matmul(&a, &shape::unsqueeze(&b, -1)?)?, Some(-1)),
         // One matrix for all batches: one product of many rows, and no copies of the matrix or of its gradient.
-        (3.., 2) if k > 0 && a.len() > 0 => {
+        (3.., 2) if k > 0 && !a.is_empty() => {
             let sizes: Vec<i64> = a.dims()[..a.rank() - 1].iter().chain(&b.dims()[1..]).map(|d| *d as i64).collect();
             shape::reshape(&matrices(&shape::reshape(&a, &[-1, k as i64])?, &b)?, &sizes)
         }

@@ -32,7 +32,7 @@ fn resolve(from: &[usize], sizes: &[i64]) -> Result<Vec<usize>> {
         false if known == total => 0,
         false => return wrong(format!("{total} elements into {known}")),
         true if known == 0 => return wrong("-1 beside a size of 0 could be anything".into()),
-        true if total % known == 0 => total / known,
+        true if total.is_multiple_of(known) => total / known,
         true => return wrong(format!("{total} elements do not divide by {known}")),
     };
     Ok(sizes.iter().map(|s| if *s == -1 { hole } else { *s as usize }).collect())

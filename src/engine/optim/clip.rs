@@ -75,6 +75,7 @@ fn squares(grad: &Value) -> Result<f64> {
 /// Multiplies every gradient by `factor`, in place; says whether all elements are then finite.
 pub(super) fn scale_grads(params: &[NamedParam], factor: f64) -> Result<bool> {
     let mut finite = true;
+    let mut on_device = Vec::new();
     for (_, p) in params {
         let Some(mut grad) = p.grad() else { continue };
         if grad.elem_count() == 0 {
@@ -83,8 +84,8 @@ pub(super) fn scale_grads(params: &[NamedParam], factor: f64) -> Result<bool> {
         if !grad.device().is_cpu() {
             let dtype = grad.dtype();
             let scaled = (grad.to_dtype(DType::F32)? * factor)?;
-            // x - x is 0 for a finite x and NaN for any other.
-            finite &= (&scaled - &scaled)?.sum_all()?.to_scalar::<f32>()? == 0.0;
+            // x times 0 is 0 for a finite x and NaN for any other.
+            on_device.push((&scaled * 0.0)?.sum_all()?);
             p.set_grad(Some(scaled.to_dtype(dtype)?));
             continue;
         }
@@ -95,6 +96,9 @@ pub(super) fn scale_grads(params: &[NamedParam], factor: f64) -> Result<bool> {
         let pass = Scale { factor, finite: true.into() };
         grad.inplace_op1(&pass)?;
         finite &= pass.finite.into_inner();
+    }
+    if !on_device.is_empty() {
+        finite &= Value::stack(&on_device, 0)?.sum_all()?.to_scalar::<f32>()? == 0.0;
     }
     Ok(finite)
 }

@@ -253,7 +253,7 @@ where
         let Some(p) = T::of(p) else { candle_core::bail!("optimizer step: the parameter is not {:?}", T::DTYPE) };
         let p = &mut p[p0..p1];
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = |((p, g), slots): ((&mut [T], &[T]), &mut [[T::Acc; N]])| {
+        let task = |p: &mut [T], g: &[T], slots: &mut [[T::Acc; N]]| {
             for ((p, g), slot) in p.iter_mut().zip(g).zip(slots) {
                 let (new, remembered) = (self.rule)(p.up(), g.up(), *slot);
                 *p = T::down(new);
@@ -261,9 +261,12 @@ where
             }
         };
         if p.len() <= CHUNK {
-            task(((p, g), &mut slots[..]));
+            task(p, g, &mut slots[..]);
         } else {
-            p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(slots.par_chunks_mut(CHUNK)).for_each(task);
+            p.par_chunks_mut(CHUNK)
+                .zip(g.par_chunks(CHUNK))
+                .zip(slots.par_chunks_mut(CHUNK))
+                .for_each(|((p, g), slots)| task(p, g, slots));
         }
         Ok(())
     }
