@@ -6,9 +6,6 @@
 use super::Tokenizer;
 use crate::engine::Result;
 
-/// Tokens of the text before that are decoded along with the new ones.
-const CONTEXT: usize = 6;
-
 /// A character of UTF-8 has at most four bytes: after this many tokens an incomplete one will not be completed.
 const LONGEST_WAIT: usize = 4;
 
@@ -16,7 +13,7 @@ const LONGEST_WAIT: usize = 4;
 #[derive(Debug, Clone)]
 pub struct DecodeStream {
     tokenizer: Tokenizer,
-    /// The end of what was given out, then what was not.
+    /// What was given out last, which ends with a whole character, then what was not given out yet.
     ids: Vec<u32>,
     /// How many of `ids` were given out.
     given: usize,
@@ -24,8 +21,7 @@ pub struct DecodeStream {
 
 impl DecodeStream {
     pub(super) fn after(tokenizer: Tokenizer, prompt: &[u32]) -> Self {
-        let ids = prompt[prompt.len().saturating_sub(CONTEXT)..].to_vec();
-        DecodeStream { tokenizer, given: ids.len(), ids }
+        DecodeStream { tokenizer, given: prompt.len(), ids: prompt.to_vec() }
     }
 
     /// The text that `id` completes, if it completes any.
@@ -34,8 +30,7 @@ impl DecodeStream {
     /// As [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.ids.push(id);
-        let waiting = self.ids.len() - self.given;
-        self.give(waiting >= LONGEST_WAIT)
+        self.give(self.ids.len() - self.given >= LONGEST_WAIT)
     }
 
     /// What is left at the end: a character that was never completed, as U+FFFD.
@@ -43,19 +38,23 @@ impl DecodeStream {
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn finish(&mut self) -> Result<Option<String>> {
-        self.give(true)
+        if self.given == self.ids.len() { Ok(None) } else { self.give(true) }
     }
 
     fn give(&mut self, even_incomplete: bool) -> Result<Option<String>> {
-        let before = self.tokenizer.decode(&self.ids[..self.given])?;
+        let (before, pending) = self.ids.split_at(self.given);
+        let before = self.tokenizer.decode(before)?;
         let all = self.tokenizer.decode(&self.ids)?;
-        if all.ends_with('\u{fffd}') && !even_incomplete {
-            return Ok(None);
+        let new = match all.strip_prefix(before.as_str()) {
+            Some(new) if !new.ends_with('\u{fffd}') => new.to_string(),
+            _ if !even_incomplete => return Ok(None),
+            Some(new) => new.to_string(),
+            // Broken bytes spoil the whole run of bytes that they stand in, what was given out included.
+            None => self.tokenizer.decode(pending)?,
+        };
+        if !new.is_empty() {
+            self.ids.drain(..self.given);
         }
-        // The text before may itself end in a broken character, which the new tokens completed.
-        let common = before.trim_end_matches('\u{fffd}');
-        let new = all.strip_prefix(before.as_str()).or_else(|| all.strip_prefix(common)).unwrap_or("").to_string();
-        self.ids.drain(..self.ids.len().saturating_sub(CONTEXT));
         self.given = self.ids.len();
         Ok((!new.is_empty()).then_some(new))
     }
