@@ -289,7 +289,7 @@ fn examples(engine: &mut Engine) {
         ["/// Counts and lengths: examples, tokens, label tokens, what was truncated, what had nothing to learn."];
     function("stats", ["data: Examples", "Map"], doc)
         .register_into_engine(engine, |e: &mut Examples| -> ScriptResult<Dynamic> {
-            Ok(rhai::serde::to_dynamic(e.0.stats())?)
+            rhai::serde::to_dynamic(e.0.stats())
         });
     let doc = ["/// Example `i` as text, its trained tokens between ⟦ and ⟧."];
     function("show", ["data: Examples", "i: int", "string"], doc).register_into_engine(

@@ -42,7 +42,7 @@ fn summary(model: &Model) -> String {
 fn properties(engine: &mut Engine) {
     engine
         .register_get("config", |m: &mut Model| -> ScriptResult<Dynamic> {
-            Ok(rhai::serde::to_dynamic(m.read().config.to_hf_json())?)
+            rhai::serde::to_dynamic(m.read().config.to_hf_json())
         })
         .register_get("name", |m: &mut Model| m.read().name.clone())
         .register_get("params", |m: &mut Model| m.read().num_params() as INT)

@@ -246,7 +246,7 @@ fn save_state(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult
     o.finish()?;
     let mut open = handle.lock();
     let stopping = interrupt::requested();
-    if stopping || position.step % every == 0 {
+    if stopping || position.step.is_multiple_of(every) {
         let scaler = parts.scaler.as_ref().map(Scaler::lock);
         let (tensors, meta) =
             training::collect(&parts.model.read(), &*parts.optimizer.lock(), scaler.as_deref(), position)?;

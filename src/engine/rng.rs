@@ -69,7 +69,8 @@ impl Stream {
 
     /// An index below `n`, from element `i`. `n` must be at least 1.
     pub fn below(&self, i: u64, n: usize) -> usize {
-        ((u128::from(self.bits(2 * i)) << 32 | u128::from(self.bits(2 * i + 1))) * n as u128 >> 64) as usize
+        let bits = (u64::from(self.bits(2 * i)) << 32) | u64::from(self.bits(2 * i + 1));
+        ((u128::from(bits) * n as u128) >> 64) as usize
     }
 }
 

@@ -168,7 +168,7 @@ impl Tensor {
                 ),
             ));
         }
-        if self.len() == 0 {
+        if self.is_empty() {
             return Ok(());
         }
         let value = value.to_device(self.device())?.contiguous()?.flatten_all()?;

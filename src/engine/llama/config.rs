@@ -102,7 +102,7 @@ impl LlamaConfig {
                 "`num_attention_heads` ({heads}) is not a multiple of `num_key_value_heads` ({kv_heads})"
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(format!("`head_dim` is {}, but RoPE needs an even one", self.head_dim));
         }
         for (name, value) in [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)] {

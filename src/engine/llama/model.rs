@@ -58,7 +58,7 @@ impl Llama {
     ///
     /// # Errors
     /// If an id is outside the vocabulary, the sequence is longer than the model's positions, or Ctrl-C was pressed.
-    pub fn hidden(&self, ids: &Value, lengths: Option<&[usize]>, mut cache: Option<&mut KvCache>) -> Result<Tensor> {
+    pub fn hidden(&self, ids: &Value, lengths: Option<&[usize]>, cache: Option<&mut KvCache>) -> Result<Tensor> {
         let (_, seq) = ids.dims2().map_err(|_| {
             Error::shape_help(
                 "forward",
@@ -80,7 +80,7 @@ impl Llama {
         let (cos, sin) = self.positions.rows(start, seq)?;
         let span = Span { cos, sin, lengths: lengths.map(<[usize]>::to_vec), training: self.training };
         let mut x = embedding(self.embed.tensor()?, &ids.to_device(&self.device)?)?;
-        if let Some(cache) = cache.as_deref_mut() {
+        if let Some(cache) = cache {
             for (i, block) in self.blocks.iter().enumerate() {
                 interrupt::poll()?;
                 x = block.forward(&x, &span, Some(cache.block(i)?))?;

@@ -170,7 +170,7 @@ fn markdown(name: &str, parts: &[Part]) -> String {
         // Writing to a string cannot fail.
         let _ = match part {
             Part::Heading(text) => write!(out, "\n## {}\n\n", escape(text)),
-            Part::Text(text) => write!(out, "{}\n", escape(text)),
+            Part::Text(text) => writeln!(out, "{}", escape(text)),
             Part::Figure(title, _, file) => write!(out, "![{title}]({file})\n\n"),
             Part::Table(titles, rows) => {
                 let line =

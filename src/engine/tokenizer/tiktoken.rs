@@ -98,7 +98,7 @@ fn line(text: &[u8]) -> Option<(Vec<u8>, usize)> {
 
 /// Decodes standard base64 with padding.
 fn base64(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let digits = text.trim_end_matches('=');
