@@ -97,12 +97,12 @@ impl LlamaConfig {
             }
         }
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             return Err(format!(
                 "`num_attention_heads` ({heads}) is not a multiple of `num_key_value_heads` ({kv_heads})"
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(format!("`head_dim` is {}, but RoPE needs an even one", self.head_dim));
         }
         for (name, value) in [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)] {
