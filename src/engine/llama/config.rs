@@ -1,7 +1,7 @@
 //! Hyper-parameters of a LLaMA model, what they imply (parameter names, shapes, counts), and whether they agree.
 //!
 //! Every format is read into the one [`LlamaConfig`]: Hugging Face's `config.json` ([`LlamaConfig::from_json`]), Meta's
-//! `params.json` ([`LlamaConfig::from_meta_params`]), GGUF metadata and the llama2.c header (see `weights`).
+//! `params.json` (`LlamaConfig::from_meta_params`), GGUF metadata and the llama2.c header (see `weights`).
 
 mod hf;
 mod meta;
