@@ -47,8 +47,9 @@ impl LlamaConfig {
     /// A message naming the field, for the caller to put the file's name before.
     pub(crate) fn from_meta_params(text: &str, embedding_rows: usize) -> Result<Self, String> {
         let p: Params = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        let given = p.vocab_size.and_then(|n| usize::try_from(n).ok());
-        if let Some(given) = given.filter(|n| *n != embedding_rows) {
+        if let Some(given) = p.vocab_size.filter(|n| *n >= 0)
+            && usize::try_from(given) != Ok(embedding_rows)
+        {
             return Err(format!("`vocab_size` is {given}, but the weights' embedding has {embedding_rows} rows"));
         }
         if p.n_heads == 0 || !p.dim.is_multiple_of(p.n_heads) {
