@@ -1,1 +1,47 @@
-//! Run directories.
+//! Run directories: where a training run keeps what it does.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `run.json` | that this is a run, whether it is finished, its sessions ([`record`]) |
+//! | `settings.json` | the options it was started with ([`settings`]) |
+//! | `log.jsonl` | losses, rates and speed per step and epoch ([`log`]) |
+//! | `notes.json` | facts and samples for the report ([`session`]) |
+//! | `state.safetensors` | all that is needed to go on after a kill ([`state`]) |
+//! | `loss.svg`, `loss.png`, `optim.svg`, `optim.png` | the curves ([`curve`], [`plot`]) |
+//! | `report.html`, `report.md` | everything on one page ([`report`]) |
+//!
+//! Every file but the log is written whole or not at all ([`atomic`]); the log is cut back to the saved state when a run
+//! is resumed. One process at a time writes a directory ([`lock`]).
+
+pub mod atomic;
+pub mod curve;
+pub mod dir;
+pub mod lock;
+pub mod log;
+pub mod meter;
+pub mod number;
+pub mod plot;
+pub mod raster;
+pub mod record;
+pub mod report;
+pub mod session;
+pub mod settings;
+pub mod state;
+
+pub use dir::Policy;
+pub use log::Fields;
+pub use session::Run;
+pub use state::RunState;
+
+/// The options a run was started with.
+pub const SETTINGS_FILE: &str = "settings.json";
+/// The log.
+pub const LOG_FILE: &str = "log.jsonl";
+/// Facts and samples for the report.
+pub const NOTES_FILE: &str = "notes.json";
+/// The saved state.
+pub const STATE_FILE: &str = "state.safetensors";
+/// The report for a text editor.
+pub const MARKDOWN_FILE: &str = "report.md";
+/// The report for a browser.
+pub const HTML_FILE: &str = "report.html";
