@@ -3,6 +3,7 @@
 //! Layers, each importing only what stands below it: `cli` -> `repl` -> `script` -> `bindings` -> [`engine`] -> candle.
 
 pub mod bindings;
+pub mod builtin;
 pub mod cli;
 pub mod engine;
 pub mod repl;

@@ -1,1 +1,5 @@
-fn main(){}
+//! `host`: see [`lora_host::cli`].
+
+fn main() -> std::process::ExitCode {
+    lora_host::cli::main()
+}

@@ -1,1 +1,53 @@
 //! The script API: one file per topic. A binding converts, makes one engine call, converts back.
+//!
+//! What scripts call is registered through [`register`]; what every binding leans on is in [`context`] (who prints,
+//! which options), [`error`] (engine errors as script errors) and [`options_map`] (the trailing `#{..}`).
+
+pub mod autograd;
+pub mod context;
+pub mod data;
+pub mod error;
+pub mod generate;
+pub mod host;
+mod ids;
+pub mod llama;
+pub mod model;
+pub mod nn;
+pub mod nn_layers;
+pub mod optim;
+pub mod options_map;
+pub mod progress;
+pub mod runs;
+pub mod tensor;
+pub mod tensor_create;
+pub mod tensor_index;
+pub mod tensor_ops;
+mod tensor_text;
+pub mod tokenizer;
+
+pub use context::{Context, HostContext, Output};
+pub use error::{Carried, ScriptError, to_rhai};
+pub use options_map::OptionsMap;
+
+/// Result of a binding's body: the engine's error, turned into a script error by `?`.
+pub type ScriptResult<T> = std::result::Result<T, Box<rhai::EvalAltResult>>;
+
+/// Registers the whole script API into `engine`.
+pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
+    error::register(engine);
+    host::register(engine, ctx);
+    progress::register(engine, ctx);
+    tensor::register(engine);
+    tensor_create::register(engine, ctx);
+    tensor_index::register(engine);
+    tensor_ops::register(engine);
+    autograd::register(engine);
+    nn::register(engine);
+    llama::register(engine, ctx);
+    model::register(engine);
+    generate::register(engine, ctx);
+    tokenizer::register(engine);
+    data::register(engine);
+    optim::register(engine);
+    runs::register(engine, ctx);
+}

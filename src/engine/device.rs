@@ -14,10 +14,9 @@ pub fn parse(name: &str) -> Result<Device> {
                 .map_err(|_| Error::config(format!("device `{name}`: `{ordinal}` is not a device number")))?;
             cuda(n)
         }
-        _ => Err(Error::config_help(
-            format!("unknown device `{name}`"),
-            "devices are \"cpu\", \"cuda\" and \"cuda:N\"",
-        )),
+        _ => {
+            Err(Error::config_help(format!("unknown device `{name}`"), "devices are \"cpu\", \"cuda\" and \"cuda:N\""))
+        }
     }
 }
 

@@ -35,6 +35,11 @@ pub fn poll() -> Result<()> {
     if now() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
+/// `Err(Interrupted)` after any Ctrl-C: for work that loses nothing by stopping, such as generating or evaluating.
+pub fn poll_any() -> Result<()> {
+    if requested() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
 /// While alive, the first Ctrl-C waits for the next save point instead of stopping at the next poll.
 #[derive(Debug)]
 pub struct Graceful(());

@@ -1,18 +1,21 @@
 //! The native library: tensors with gradients, the model, LoRA, optimizers, data, generation, runs.
 //!
 //! Nothing in here knows of the script language, prints, or exits: it calls back and returns errors.
-//! Each module imports only what stands above it in this list.
+//! The modules are in the order of their layers: each imports only what stands above it (`cargo layers` tests it).
 
 pub mod error;
 pub mod interrupt;
+pub mod progress;
 pub mod memory;
 pub mod device;
 pub mod rng;
+pub mod files;
 pub mod autograd;
 pub mod ops;
+pub mod param;
+pub mod lora;
 pub mod tokenizer;
 pub mod llama;
-pub mod lora;
 pub mod optim;
 pub mod data;
 pub mod generate;

@@ -69,7 +69,8 @@ impl Stream {
 
     /// An index below `n`, from element `i`. `n` must be at least 1.
     pub fn below(&self, i: u64, n: usize) -> usize {
-        ((u128::from(self.bits(2 * i)) << 32 | u128::from(self.bits(2 * i + 1))) * n as u128 >> 64) as usize
+        let bits = (u64::from(self.bits(2 * i)) << 32) | u64::from(self.bits(2 * i + 1));
+        ((u128::from(bits) * n as u128) >> 64) as usize
     }
 }
 
@@ -126,10 +127,7 @@ mod tests {
     #[test]
     fn matches_random123() {
         assert_eq!(philox_4x32_10([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(
-            philox_4x32_10([u32::MAX; 4], [u32::MAX; 2]),
-            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
-        );
+        assert_eq!(philox_4x32_10([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         assert_eq!(
             philox_4x32_10([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]

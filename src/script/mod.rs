@@ -1,1 +1,24 @@
 //! The Rhai host: engine assembly, module resolver, options, interrupts, diagnostics.
+//!
+//! The layers above name no `rhai` type: they hold a [`Host`], hand it source text, and get [`Diagnostic`]s back.
+
+pub mod catalog;
+pub mod diagnostics;
+pub mod embedded;
+mod engine;
+pub mod errors;
+mod explain;
+mod host;
+mod option_values;
+pub mod options;
+mod parsing;
+pub mod render;
+mod resolver;
+pub mod sources;
+pub mod stack;
+pub mod syntax;
+
+pub use diagnostics::{Diagnostic, Frame, Place};
+pub use host::{Host, Script};
+pub use parsing::incomplete;
+pub use sources::Sources;

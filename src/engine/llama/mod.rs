@@ -1,4 +1,18 @@
-//! LLaMA: configuration, weights, model.
+//! LLaMA: configuration, weights in every shipped format, and the trainable model.
 
+pub mod attention;
+pub mod block;
+pub mod cache;
 pub mod config;
+pub mod init;
+pub mod loss;
+pub mod model;
+pub mod params;
+pub mod positions;
 pub mod weights;
+
+pub use config::LlamaConfig;
+pub use model::Llama;
+
+#[cfg(test)]
+mod tests;

@@ -172,9 +172,8 @@ fn claim_overwriting(dir: &Path) -> Result<Claim> {
 }
 
 fn claim_existing(dir: PathBuf) -> Result<Claim> {
-    let missing = || {
-        Error::config_help(format!("{} holds no run to continue", dir.display()), "start it without `--resume`")
-    };
+    let missing =
+        || Error::config_help(format!("{} holds no run to continue", dir.display()), "start it without `--resume`");
     Record::read(&dir)?.ok_or_else(missing)?;
     let lock = Lock::take(&dir)?;
     let record = Record::read(&dir)?.ok_or_else(missing)?; // again: now nobody else writes it

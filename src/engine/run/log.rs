@@ -105,7 +105,8 @@ impl Log {
             file.seek(SeekFrom::Start(at.bytes - 1)).map_err(Error::io(&path))?;
             file.read_exact(&mut last).map_err(Error::io(&path))?;
             if last != *b"\n" {
-                let message = format!("no line ends at byte {}, where the saved state says: it was edited since", at.bytes);
+                let message =
+                    format!("no line ends at byte {}, where the saved state says: it was edited since", at.bytes);
                 return Err(Error::format(&path, message));
             }
         }
@@ -251,7 +252,8 @@ impl Log {
         let tokens = count("tokens", tokens, 0)?;
         match loss {
             Some(loss) => {
-                let loss = from_json(&loss).ok_or_else(|| Error::config(format!("log: `loss` is {loss}, not a number")))?;
+                let loss =
+                    from_json(&loss).ok_or_else(|| Error::config(format!("log: `loss` is {loss}, not a number")))?;
                 self.micro(loss, labels, tokens);
             }
             None => self.pending.tokens = tokens,

@@ -15,18 +15,19 @@
 
 pub mod atomic;
 pub mod curve;
+pub mod plot;
+pub mod raster;
 pub mod dir;
 pub mod lock;
 pub mod log;
 pub mod meter;
 pub mod number;
-pub mod plot;
-pub mod raster;
 pub mod record;
 pub mod report;
 pub mod session;
 pub mod settings;
 pub mod state;
+pub mod training;
 
 pub use dir::Policy;
 pub use log::Fields;

@@ -113,7 +113,7 @@ fn chunk(out: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) {
     out.extend(sum.to_be_bytes());
 }
 
-impl DrawingBackend for Canvas {
+impl DrawingBackend for &mut Canvas {
     type ErrorType = Infallible;
 
     fn get_size(&self) -> (u32, u32) {
@@ -219,7 +219,7 @@ pub(super) mod tests {
     #[test]
     fn png_holds_the_pixels() {
         let mut canvas = Canvas::new(6, 4);
-        canvas.draw_pixel((4, 2), BackendColor { alpha: 1.0, rgb: (10, 20, 30) }).unwrap();
+        (&mut canvas).draw_pixel((4, 2), BackendColor { alpha: 1.0, rgb: (10, 20, 30) }).unwrap();
         let (width, height, rgb) = decode(&canvas.to_png());
         assert_eq!((width, height), (6, 4));
         assert_eq!(rgb[(2 * 6 + 4) * 3..][..3], [10, 20, 30]);

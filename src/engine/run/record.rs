@@ -77,7 +77,9 @@ impl Record {
         let path = dir.join(RECORD_FILE);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(e) => return Err(Error::io(&path)(e)),
         };
         let record: Record = serde_json::from_slice(&bytes)
@@ -97,7 +99,8 @@ impl Record {
 
 /// `value` as indented JSON with a line break at the end, as every file of a run directory has it.
 pub(super) fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::config(format!("cannot be written as JSON: {e}")))?;
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|e| Error::config(format!("cannot be written as JSON: {e}")))?;
     text.push(b'\n');
     Ok(text)
 }

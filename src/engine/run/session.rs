@@ -5,7 +5,9 @@ use super::lock::Lock;
 use super::log::{Fields, Log, LogPosition};
 use super::meter::{Clock, Meter, SystemClock, peak_mib};
 use super::record::{Record, pretty};
-use super::{LOG_FILE, NOTES_FILE, SETTINGS_FILE, STATE_FILE, atomic::write_atomic, curve::Curve, number, plot, report};
+use super::{
+    LOG_FILE, NOTES_FILE, SETTINGS_FILE, STATE_FILE, atomic::write_atomic, curve::Curve, number, plot, report,
+};
 use super::{settings, state::RunState};
 use crate::engine::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -181,6 +183,11 @@ impl Run {
         write_atomic(self.dir.join(NOTES_FILE), &pretty(&self.notes)?)?;
         self.meter.mark();
         Ok(())
+    }
+
+    /// Everything noted so far, earlier sessions included.
+    pub fn notes(&self) -> &Map<String, Value> {
+        &self.notes
     }
 
     /// Saves all that is needed to go on from here, atomically and durably; the previous state stays until then.

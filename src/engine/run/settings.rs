@@ -68,7 +68,8 @@ mod tests {
     /// Protects resumed runs: every difference is listed once, the allowed ones and equal numbers are not.
     #[test]
     fn lists_each_difference() {
-        let saved = json!({"lr": 0.001, "epochs": 1, "alpha": 32, "lora": {"rank": 8, "epochs": 1}, "t": ["q", "v"], "old": 1});
+        let saved =
+            json!({"lr": 0.001, "epochs": 1, "alpha": 32, "lora": {"rank": 8, "epochs": 1}, "t": ["q", "v"], "old": 1});
         let now = json!({"lr": 0.003, "epochs": 3, "alpha": 32.0, "lora": {"rank": 16, "epochs": 2}, "t": ["q"], "new": true});
         assert_eq!(
             differences(&saved, &now, MAY_CHANGE),

@@ -67,7 +67,8 @@ impl RunState {
         header.insert("__metadata__".into(), facts);
         let mut at = 0;
         for entry in in_file_order(tensors) {
-            let info = TensorInfo { dtype: entry.dtype, shape: entry.shape.clone(), data_offsets: (at, at + entry.bytes) };
+            let info =
+                TensorInfo { dtype: entry.dtype, shape: entry.shape.clone(), data_offsets: (at, at + entry.bytes) };
             header.insert(entry.name.into(), json!(info));
             at += entry.bytes;
         }
@@ -113,7 +114,8 @@ impl RunState {
             if sums.get(name.as_str()) != Some(&checksum(&name, info.dtype, &info.shape, &buffer).as_str()) {
                 return Err(bad(format!("damaged: the checksum of tensor `{name}` does not match")));
             }
-            let dtype = DType::try_from(info.dtype).map_err(|_| bad(format!("tensor `{name}`: dtype {:?}", info.dtype)))?;
+            let dtype =
+                DType::try_from(info.dtype).map_err(|_| bad(format!("tensor `{name}`: dtype {:?}", info.dtype)))?;
             loaded.insert(name, Tensor::from_raw_buffer(&buffer, dtype, &info.shape, device)?);
         }
         let mut tensors = Vec::with_capacity(order.len());
@@ -146,7 +148,9 @@ impl<'a> Entry<'a> {
             DType::F16 => Dtype::F16,
             DType::F32 => Dtype::F32,
             DType::F64 => Dtype::F64,
-            other => return Err(Error::dtype("save_state", format!("tensor `{name}` is {other:?}, which cannot be saved"))),
+            other => {
+                return Err(Error::dtype("save_state", format!("tensor `{name}` is {other:?}, which cannot be saved")));
+            }
         };
         let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
         let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();

@@ -1,0 +1,52 @@
+//! What a running script knows of its host: who prints, its options and arguments, its device.
+
+use crate::engine::progress::Reporter;
+use rhai::Map;
+use std::sync::Arc;
+
+/// Where a script's words go. Handed in by the command line; tests hand in a recorder.
+pub trait Output: Reporter {
+    /// One line for standard output.
+    fn line(&self, text: &str);
+
+    /// A piece of a line for standard output, shown at once: generated text as it comes.
+    fn text(&self, text: &str);
+
+    /// One line for standard error, about the run rather than of it; `--quiet` silences it.
+    fn note(&self, text: &str);
+}
+
+/// Shared handle on a [`HostContext`]; bindings capture a clone.
+pub type Context = Arc<HostContext>;
+
+/// What the host hands to the bindings.
+pub struct HostContext {
+    /// Standard output, notes and progress.
+    pub output: Arc<dyn Output>,
+    /// The script's declared options with the command line's values: what `options()` returns.
+    pub options: Map,
+    /// Positional arguments after the script: what `args()` returns.
+    pub args: Vec<String>,
+    /// Whether `--resume` was given: what `resuming()` returns.
+    pub resuming: bool,
+    /// The device of `--device`; where tensors go that name no other.
+    pub device: candle_core::Device,
+}
+
+impl HostContext {
+    /// A context without options or arguments, on the CPU.
+    pub fn new(output: Arc<dyn Output>) -> Self {
+        HostContext { output, options: Map::new(), args: Vec::new(), resuming: false, device: candle_core::Device::Cpu }
+    }
+}
+
+impl std::fmt::Debug for HostContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostContext")
+            .field("options", &self.options)
+            .field("args", &self.args)
+            .field("resuming", &self.resuming)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}

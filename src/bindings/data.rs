@@ -1,0 +1,369 @@
+//! `data::`: records, tokenized examples, batches.
+
+use super::host::function;
+use super::{OptionsMap, ScriptResult};
+use crate::engine::autograd::Tensor;
+use crate::engine::data::loader::{LoaderOptions, Weighting, Windows};
+use crate::engine::data::record::{Dataset, Fields, Record};
+use crate::engine::data::split::Subset;
+use crate::engine::data::template::Template;
+use crate::engine::data::tokenize::{TokenizeOptions, Tokenized, tokenize};
+use crate::engine::data::{batch, metrics, source};
+use crate::engine::tokenizer::Tokenizer;
+use crate::engine::{Result, error::Error, rng};
+use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, Map, Module, NativeCallContext};
+use std::sync::Arc;
+
+/// Tokenized examples as scripts hold them.
+#[derive(Debug, Clone)]
+pub struct Examples(pub(super) Tokenized);
+
+/// One padded micro-batch.
+#[derive(Debug, Clone)]
+pub struct Batch(pub(super) Arc<batch::Batch>);
+
+/// The optimizer windows of one epoch: what `for window in data.batches(..)` walks over.
+#[derive(Debug, Clone)]
+pub struct BatchWindows {
+    data: Tokenized,
+    options: LoaderOptions,
+    len: usize,
+}
+
+impl IntoIterator for BatchWindows {
+    type Item = Array;
+    type IntoIter = Box<dyn Iterator<Item = Array>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        match Windows::new(&self.data, self.options) {
+            Ok(windows) => {
+                let batch = |b| Dynamic::from(Batch(Arc::new(b)));
+                Box::new(windows.map(move |w| w.into_iter().map(batch).collect()))
+            }
+            // The options were checked when this value was made.
+            Err(_) => Box::new(std::iter::empty()),
+        }
+    }
+}
+
+pub(super) fn register(engine: &mut Engine) {
+    engine
+        .register_type_with_name::<Dataset>("Records")
+        .register_type_with_name::<Examples>("Examples")
+        .register_type_with_name::<BatchWindows>("Windows")
+        .register_type_with_name::<Batch>("Batch")
+        .register_iterator::<BatchWindows>();
+    loading(engine);
+    records(engine);
+    examples(engine);
+    batches(engine);
+}
+
+fn count(what: &str, n: INT) -> Result<usize> {
+    usize::try_from(n).map_err(|_| Error::config(format!("{what} must be 0 or more, not {n}")))
+}
+
+fn index(i: INT, len: usize) -> Result<usize> {
+    let at = if i < 0 { i.checked_add(len as INT) } else { Some(i) };
+    at.and_then(|i| usize::try_from(i).ok())
+        .filter(|i| *i < len)
+        .ok_or_else(|| Error::config(format!("index {i} is outside a set of {len}")))
+}
+
+fn loading(engine: &mut Engine) {
+    let mut module = Module::new();
+    let doc = [
+        "/// Reads instruction records from a JSON or JSONL file (`.gz` too) or `\"builtin:seed-tasks\"`.",
+        "///",
+        "/// Options: `fields`, a map from `instruction`, `input`, `output` to the file's own names.",
+    ];
+    function("load", ["path: string", "Records"], doc)
+        .set_into_module(&mut module, |path: &str| -> ScriptResult<Dataset> {
+            Ok(source::load(path, &Fields::default())?)
+        });
+    function("load", ["path: string", "options: Map", "Records"], doc).set_into_module(&mut module, load);
+    let doc = ["/// Records from an array of maps with `instruction`, `input` (optional) and `output`."];
+    function("records", ["list: Array", "Records"], doc).set_into_module(&mut module, from_array);
+    let doc =
+        ["/// ROUGE-L F1 of an answer against a reference, in 0..1, as the `rouge-score` package without stemming."];
+    function("rouge_l", ["answer: string", "reference: string", "float"], doc)
+        .set_into_module(&mut module, |a: &str, r: &str| metrics::rouge_l(a, r).f1);
+    let doc = ["/// Whether an answer equals a reference, white space around them aside."];
+    function("exact_match", ["answer: string", "reference: string", "bool"], doc)
+        .set_into_module(&mut module, metrics::exact_match);
+    engine.register_static_module("data", module.into());
+}
+
+fn load(path: &str, options: Map) -> ScriptResult<Dataset> {
+    let mut o = OptionsMap::new("data::load", options);
+    let mut fields = Fields::default();
+    if let Some(map) = o.map_opt("fields")? {
+        let mut f = OptionsMap::new("fields", map);
+        fields.instruction = f.string_or("instruction", &fields.instruction)?;
+        fields.input = f.string_or("input", &fields.input)?;
+        fields.output = f.string_or("output", &fields.output)?;
+        f.finish()?;
+    }
+    o.finish()?;
+    Ok(source::load(path, &fields)?)
+}
+
+fn from_array(list: Array) -> ScriptResult<Dataset> {
+    let records = list.iter().enumerate().map(|(i, item)| record(i, item)).collect::<Result<Vec<_>>>()?;
+    Ok(Dataset::new("records", records))
+}
+
+fn record(i: usize, item: &Dynamic) -> Result<Record> {
+    let Some(map) = item.read_lock::<Map>() else {
+        return Err(Error::config(format!("record {i} must be a map, not {}", item.type_name())));
+    };
+    let text = |key: &str| match map.get(key) {
+        None => Ok(None),
+        Some(v) => v
+            .clone()
+            .into_string()
+            .map(Some)
+            .map_err(|t| Error::config(format!("record {i}: `{key}` must be a string, not {t}"))),
+    };
+    let need = |key: &str| text(key)?.ok_or_else(|| Error::config(format!("record {i} has no `{key}`")));
+    let mut record = Record::new(need("instruction")?, text("input")?.unwrap_or_default(), need("output")?);
+    record.index = i;
+    Ok(record)
+}
+
+fn to_map(record: &Record) -> Map {
+    let mut map = Map::from([
+        ("instruction".into(), record.instruction.clone().into()),
+        ("input".into(), record.input.clone().into()),
+        ("output".into(), record.output.clone().into()),
+        ("index".into(), (record.index as INT).into()),
+    ]);
+    map.extend(record.extra.iter().map(|(k, v)| (k.as_str().into(), v.clone().into())));
+    map
+}
+
+/// The methods that records and examples share.
+macro_rules! subset_methods {
+    ($engine:expr, $type:ty, $name:literal, $get:expr, $wrap:expr) => {{
+        let engine: &mut Engine = $engine;
+        engine.register_get("len", |d: &mut $type| $get(d).len() as INT);
+        let doc = ["/// Two parts: `#{ train, val }`, a share of `fraction` and the rest. Options: `seed` (0)."];
+        function("split", [concat!("data: ", $name), "fraction: float", "Map"], doc)
+            .register_into_engine(engine, |d: &mut $type, fraction: FLOAT| -> ScriptResult<Map> {
+                Ok(split($get(d), fraction, Map::new(), $wrap)?)
+            });
+        function("split", [concat!("data: ", $name), "fraction: float", "options: Map", "Map"], doc)
+            .register_into_engine(engine, |d: &mut $type, fraction: FLOAT, options: Map| -> ScriptResult<Map> {
+                Ok(split($get(d), fraction, options, $wrap)?)
+            });
+        let doc = ["/// The same items in an order that depends on `seed` alone."];
+        function("shuffle", [concat!("data: ", $name), "seed: int", $name], doc)
+            .register_into_engine(engine, |d: &mut $type, seed: INT| $wrap($get(d).shuffle(seed as u64)));
+        let doc = ["/// The first `n` items, or all if there are fewer."];
+        function("take", [concat!("data: ", $name), "n: int", $name], doc)
+            .register_into_engine(engine, |d: &mut $type, n: INT| -> ScriptResult<$type> {
+                Ok($wrap($get(d).take(count("take: n", n)?)))
+            });
+    }};
+}
+
+fn split<T: Subset, S: rhai::Variant + Clone>(
+    data: &T,
+    fraction: FLOAT,
+    options: Map,
+    wrap: impl Fn(T) -> S,
+) -> Result<Map> {
+    let mut o = OptionsMap::new("split", options);
+    let seed = o.int_or("seed", 0)?;
+    o.finish()?;
+    let (train, val) = data.split(fraction, seed as u64)?;
+    Ok(Map::from([("train".into(), Dynamic::from(wrap(train))), ("val".into(), Dynamic::from(wrap(val)))]))
+}
+
+fn records(engine: &mut Engine) {
+    fn inner(d: &mut Dataset) -> &Dataset {
+        d
+    }
+    subset_methods!(engine, Dataset, "Records", inner, |d: Dataset| d);
+    engine
+        .register_indexer_get(|d: &mut Dataset, i: INT| -> ScriptResult<Map> {
+            Ok(to_map(&d.records()[index(i, d.records().len())?]))
+        })
+        .register_get("source", |d: &mut Dataset| d.source.to_string())
+        .register_fn("to_string", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()))
+        .register_fn("to_debug", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()));
+    let doc = ["/// The records as an array of maps."];
+    function("to_array", ["data: Records", "Array"], doc).register_into_engine(engine, |d: &mut Dataset| -> Array {
+        d.records().iter().map(|r| Dynamic::from_map(to_map(r))).collect()
+    });
+    let doc = ["/// The records for which `f(record)` is true."];
+    function("filter", ["data: Records", "f: Fn(Map) -> bool", "Records"], doc).register_into_engine(
+        engine,
+        |ctx: NativeCallContext, d: &mut Dataset, f: FnPtr| -> ScriptResult<Dataset> {
+            let mut keep = Vec::new();
+            for (i, r) in d.records().iter().enumerate() {
+                if f.call_within_context::<bool>(&ctx, (to_map(r),))? {
+                    keep.push(i);
+                }
+            }
+            Ok(d.pick(&keep)?)
+        },
+    );
+    let doc = ["/// Every record replaced by the map that `f(record)` returns."];
+    function("map", ["data: Records", "f: Fn(Map) -> Map", "Records"], doc).register_into_engine(
+        engine,
+        |ctx: NativeCallContext, d: &mut Dataset, f: FnPtr| -> ScriptResult<Dataset> {
+            let mut out = Vec::with_capacity(d.records().len());
+            for r in d.records() {
+                let new: Dynamic = f.call_within_context(&ctx, (to_map(r),))?;
+                let mut new = record(r.index, &new)?;
+                new.index = r.index;
+                out.push(new);
+            }
+            Ok(Dataset::new(d.source.clone(), out))
+        },
+    );
+    let doc = [
+        "/// Token ids and labels of every record: prompt masked, answer and its end-of-text token trained.",
+        "///",
+        "/// Options: `template` (\"alpaca\"; \"alpaca-newline\"; a map `#{ with_input, without_input }` or one string with",
+        "/// {instruction}, {input}, {output}), `max_seq_len` (512), `mask_prompt` (true), `eos` (true).",
+    ];
+    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"], doc)
+        .register_into_engine(engine, |d: &mut Dataset, t: Tokenizer| tokenized(d, t, Map::new()));
+    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "options: Map", "Examples"], doc)
+        .register_into_engine(engine, tokenized);
+    let doc = ["/// The prompt of one record as the template `name` or map words it: what the model is asked."];
+    function("prompt", ["record: Map", "template: string or Map", "string"], doc).register_into_engine(
+        engine,
+        |item: Map, t: Dynamic| -> ScriptResult<String> {
+            Ok(template(&t)?.prompt(&record(0, &Dynamic::from_map(item))?))
+        },
+    );
+}
+
+fn template(value: &Dynamic) -> Result<Template> {
+    if let Some(name) = value.read_lock::<rhai::ImmutableString>() {
+        return if name.contains('{') { Template::single(&name) } else { Template::named(&name) };
+    }
+    let Some(map) = value.read_lock::<Map>() else {
+        return Err(Error::config(format!("a template must be a string or a map, not {}", value.type_name())));
+    };
+    let mut o = OptionsMap::new("template", map.clone());
+    let (with, without) = (o.string("with_input")?, o.string("without_input")?);
+    o.finish()?;
+    Template::new(&with, &without)
+}
+
+fn tokenized(data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
+    let mut o = OptionsMap::new("tokenize", options);
+    let default = TokenizeOptions::default();
+    let options = TokenizeOptions {
+        template: o.value_opt("template").map_or(Ok(default.template), |t| template(&t))?,
+        max_seq_len: o.usize_or("max_seq_len", default.max_seq_len)?,
+        mask_prompt: o.bool_or("mask_prompt", default.mask_prompt)?,
+        eos: o.bool_or("eos", default.eos)?,
+    };
+    o.finish()?;
+    Ok(Examples(tokenize(data, Arc::new(tokenizer), &options)?))
+}
+
+fn examples(engine: &mut Engine) {
+    fn inner(e: &mut Examples) -> &Tokenized {
+        &e.0
+    }
+    subset_methods!(engine, Examples, "Examples", inner, Examples);
+    let text = |e: &mut Examples| format!("Examples({})", e.0.stats());
+    engine.register_fn("to_string", text).register_fn("to_debug", text);
+    engine.register_indexer_get(|e: &mut Examples, i: INT| -> ScriptResult<Map> {
+        let example = &e.0.examples()[index(i, e.0.examples().len())?];
+        let ids = example.ids.iter().map(|id| Dynamic::from(INT::from(*id))).collect::<Array>();
+        let labels = example.labels.iter().map(|l| Dynamic::from(*l)).collect::<Array>();
+        Ok(Map::from([
+            ("ids".into(), ids.into()),
+            ("labels".into(), labels.into()),
+            ("index".into(), (example.source as INT).into()),
+        ]))
+    });
+    let doc =
+        ["/// Counts and lengths: examples, tokens, label tokens, what was truncated, what had nothing to learn."];
+    function("stats", ["data: Examples", "Map"], doc)
+        .register_into_engine(engine, |e: &mut Examples| -> ScriptResult<Dynamic> {
+            rhai::serde::to_dynamic(e.0.stats())
+        });
+    let doc = ["/// Example `i` as text, its trained tokens between ⟦ and ⟧."];
+    function("show", ["data: Examples", "i: int", "string"], doc).register_into_engine(
+        engine,
+        |e: &mut Examples, i: INT| -> ScriptResult<String> {
+            let parts = e.0.show(index(i, e.0.examples().len())?)?;
+            let mark = |(text, trained): (String, bool)| if trained { format!("⟦{text}⟧") } else { text };
+            Ok(parts.into_iter().map(mark).collect())
+        },
+    );
+    let doc = [
+        "/// The optimizer windows of one epoch, each an array of micro-batches: `for window in data.batches(#{..})`.",
+        "///",
+        "/// Options: `size` (1), `accumulate` (1: micro-batches per window), `shuffle` (true), `seed` (the session's),",
+        "/// `epoch` (0), `skip` (0: windows already done), `drop_last` (false), `group_by_length` (false),",
+        "/// `pad_to_multiple` (1), `weighting` (\"tokens\": by label tokens; \"batches\": plain mean).",
+        "///",
+        "/// The order depends on seed and epoch alone. The weights of a window's batches sum to 1, also in the last,",
+        "/// partial one.",
+    ];
+    function("batches", ["data: Examples", "Windows"], doc)
+        .register_into_engine(engine, |e: &mut Examples| windows(e, Map::new()));
+    function("batches", ["data: Examples", "options: Map", "Windows"], doc).register_into_engine(engine, windows);
+}
+
+fn windows(examples: &mut Examples, options: Map) -> ScriptResult<BatchWindows> {
+    let mut o = OptionsMap::new("batches", options);
+    let default = LoaderOptions::default();
+    let seed = o.int_or("seed", rng::state().seed as INT)?;
+    let options = LoaderOptions {
+        size: o.usize_or("size", 1usize)?,
+        accumulate: o.usize_or("accumulate", 1usize)?,
+        shuffle: o.bool_or("shuffle", true)?,
+        seed: seed as u64,
+        epoch: o.usize_or("epoch", 0usize)? as u64,
+        skip: o.usize_or("skip", 0usize)?,
+        drop_last: o.bool_or("drop_last", false)?,
+        pad_to_multiple: o.usize_or("pad_to_multiple", 1usize)?,
+        group_by_length: o.bool_or("group_by_length", false)?,
+        weighting: o.string_opt("weighting")?.map_or(Ok(default.weighting), |n| Weighting::named(&n))?,
+    };
+    o.finish()?;
+    let windows = Windows::new(&examples.0, options.clone())?;
+    Ok(BatchWindows { data: examples.0.clone(), len: windows.total(), options })
+}
+
+fn batches(engine: &mut Engine) {
+    // `len` counts the whole epoch's windows, skipped ones included: what a schedule needs.
+    engine.register_get("len", |w: &mut BatchWindows| w.len as INT);
+    engine
+        .register_get("weight", |b: &mut Batch| b.0.weight)
+        .register_get("tokens", |b: &mut Batch| b.0.tokens as INT)
+        .register_get("label_tokens", |b: &mut Batch| b.0.label_tokens as INT)
+        .register_get("size", |b: &mut Batch| b.0.rows as INT)
+        .register_get("lengths", |b: &mut Batch| -> Array {
+            b.0.lengths.iter().map(|n| Dynamic::from(*n as INT)).collect()
+        })
+        .register_get("indices", |b: &mut Batch| -> Array {
+            b.0.indices.iter().map(|n| Dynamic::from(*n as INT)).collect()
+        })
+        .register_get("input_ids", |b: &mut Batch| -> ScriptResult<Tensor> {
+            Ok(Tensor::new(b.0.input_tensor(&candle_core::Device::Cpu)?))
+        })
+        .register_get("labels", |b: &mut Batch| -> ScriptResult<Tensor> {
+            Ok(Tensor::new(b.0.labels_tensor(&candle_core::Device::Cpu)?))
+        })
+        .register_get("attention_mask", |b: &mut Batch| -> ScriptResult<Tensor> {
+            Ok(Tensor::new(b.0.mask_tensor(&candle_core::Device::Cpu)?))
+        });
+    let text = |b: &mut Batch| {
+        format!(
+            "Batch([{}, {}], {} tokens, {} labels, weight {:.4})",
+            b.0.rows, b.0.width, b.0.tokens, b.0.label_tokens, b.0.weight
+        )
+    };
+    engine.register_fn("to_string", text).register_fn("to_debug", text);
+}

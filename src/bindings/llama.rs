@@ -1,0 +1,117 @@
+//! `llama::`: making models. What a model can do is in `model`.
+
+use super::host::function;
+use super::{Context, OptionsMap, ScriptResult};
+use crate::engine::error::{Error, unknown_name};
+use crate::engine::llama::{Llama, LlamaConfig, init::Init};
+use crate::engine::progress::Unit;
+use crate::engine::{Result, device};
+use candle_core::{DType, Device};
+use rhai::{Dynamic, Engine, Map, Module};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A model as scripts hold it: shared, so that passing it around copies nothing.
+#[derive(Debug, Clone)]
+pub struct Model(Arc<RwLock<Llama>>);
+
+impl Model {
+    pub(super) fn new(model: Llama) -> Self {
+        Model(Arc::new(RwLock::new(model)))
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Llama> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Llama> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The weights' dtype called `name`.
+pub(super) fn float_dtype(name: &str) -> Result<DType> {
+    match name {
+        "f64" => Ok(DType::F64),
+        "f32" => Ok(DType::F32),
+        "bf16" => Ok(DType::BF16),
+        "f16" => Ok(DType::F16),
+        _ => Err(unknown_name("dtype of weights", name, ["f64", "f32", "bf16", "f16"])),
+    }
+}
+
+pub(super) fn register(engine: &mut Engine, ctx: &Context) {
+    engine.register_type_with_name::<Model>("Model");
+    let mut module = Module::new();
+    let doc = [
+        "/// Loads a LLaMA model, frozen: a Hugging Face directory, a `.gguf` file, a llama2.c `.bin`, a directory with",
+        "/// Meta's `params.json` and `consolidated.00.pth`, or `\"builtin:stories260K\"`.",
+        "///",
+        "/// Options: `dtype` of the weights (\"f32\", \"bf16\", \"f16\", \"f64\"; default \"f32\"), `device`.",
+    ];
+    let c = ctx.clone();
+    function("load", ["source: string", "Model"], doc)
+        .set_into_module(&mut module, move |source: &str| load(&c, source, Map::new()));
+    let c = ctx.clone();
+    function("load", ["source: string", "options: Map", "Model"], doc)
+        .set_into_module(&mut module, move |source: &str, options: Map| load(&c, source, options));
+
+    let doc = [
+        "/// A model from a configuration alone: a map of Hugging Face's fields, or a name such as \"llama-2-7b\".",
+        "///",
+        "/// Options: `init` \"random\" (trainable) or \"shapes\" (counts without memory); `dtype`; `device`.",
+    ];
+    let c = ctx.clone();
+    function("from_config", ["config: Map or string", "Model"], doc)
+        .set_into_module(&mut module, move |config: Dynamic| from_config(&c, &config, Map::new()));
+    let c = ctx.clone();
+    function("from_config", ["config: Map or string", "options: Map", "Model"], doc)
+        .set_into_module(&mut module, move |config: Dynamic, options: Map| from_config(&c, &config, options));
+    engine.register_static_module("llama", module.into());
+}
+
+fn placement(ctx: &Context, options: &mut OptionsMap) -> Result<(DType, Device)> {
+    let dtype = float_dtype(&options.string_or("dtype", "f32")?)?;
+    let device = match options.string_opt("device")? {
+        Some(name) => device::parse(&name)?,
+        None => ctx.device.clone(),
+    };
+    Ok((dtype, device))
+}
+
+fn load(ctx: &Context, source: &str, options: Map) -> ScriptResult<Model> {
+    let mut options = OptionsMap::new("llama::load", options);
+    let (dtype, device) = placement(ctx, &mut options)?;
+    options.finish()?;
+    let mut bar = None;
+    let model = Llama::load(source, dtype, &device, &mut |done, total| {
+        let bar = bar.get_or_insert_with(|| ctx.output.start(total as u64, "loading", Unit::Items));
+        bar.update(done as u64, &[]);
+    })?;
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+    Ok(Model::new(model))
+}
+
+fn from_config(ctx: &Context, config: &Dynamic, options: Map) -> ScriptResult<Model> {
+    let mut options = OptionsMap::new("llama::from_config", options);
+    let (dtype, device) = placement(ctx, &mut options)?;
+    let init = match options.string_or("init", "random")?.as_str() {
+        "random" => Init::Random,
+        "shapes" => Init::Shapes,
+        other => return Err(unknown_name("init", other, ["random", "shapes"]).into()),
+    };
+    options.finish()?;
+    let (config, name) = if let Some(name) = config.read_lock::<rhai::ImmutableString>() {
+        (LlamaConfig::preset(&name)?, name.to_string())
+    } else if config.is_map() {
+        let json: serde_json::Value = rhai::serde::from_dynamic(config)?;
+        (LlamaConfig::from_options(&json)?, "custom".to_string())
+    } else {
+        let given = config.type_name();
+        return Err(Error::config(format!("llama::from_config: config must be a map or a name, not {given}")).into());
+    };
+    let mut model = Llama::from_config(config, init, dtype, &device)?;
+    model.name = name;
+    Ok(Model::new(model))
+}

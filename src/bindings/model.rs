@@ -1,0 +1,246 @@
+//! What scripts do with a model: look at it, freeze, adapt, run, train, save.
+
+use super::host::function;
+use super::ids::token_ids;
+use super::llama::Model;
+use super::{OptionsMap, ScriptResult};
+use crate::bindings::data::{Batch, Examples};
+use crate::engine::autograd::Tensor;
+use crate::engine::error::Error;
+use crate::engine::lora::{LoraConfig, Targets};
+use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt};
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
+use std::path::Path;
+
+pub(super) fn register(engine: &mut Engine) {
+    properties(engine);
+    parameters(engine);
+    adapters(engine);
+    running(engine);
+    engine.register_fn("to_string", |m: &mut Model| summary(m)).register_fn("to_debug", |m: &mut Model| summary(m));
+}
+
+fn summary(model: &Model) -> String {
+    let m = model.read();
+    let adapter = match &m.lora {
+        Some(l) => format!(", LoRA rank {} on {}", l.rank, l.targets.names().join(", ")),
+        None => String::new(),
+    };
+    format!(
+        "Model({}: {} blocks, hidden {}, vocab {}, {} parameters, {} trainable, {} on {}{adapter})",
+        m.name,
+        m.config.num_hidden_layers,
+        m.config.hidden_size,
+        m.config.vocab_size,
+        m.num_params(),
+        m.num_trainable(),
+        m.dtype.as_str(),
+        device::name(&m.device),
+    )
+}
+
+fn properties(engine: &mut Engine) {
+    engine
+        .register_get("config", |m: &mut Model| -> ScriptResult<Dynamic> {
+            rhai::serde::to_dynamic(m.read().config.to_hf_json())
+        })
+        .register_get("name", |m: &mut Model| m.read().name.clone())
+        .register_get("params", |m: &mut Model| m.read().num_params() as INT)
+        .register_get("trainable_params", |m: &mut Model| m.read().num_trainable() as INT)
+        .register_get("adapter_params", |m: &mut Model| {
+            m.read().adapter_parameters().iter().map(|(_, p)| p.len()).sum::<usize>() as INT
+        })
+        .register_get("dtype", |m: &mut Model| m.read().dtype.as_str().to_string())
+        .register_get("device", |m: &mut Model| device::name(&m.read().device))
+        .register_get("training", |m: &mut Model| m.read().training)
+        .register_set("training", |m: &mut Model, on: bool| m.write().training = on)
+        .register_get("tokenizer", |m: &mut Model| -> ScriptResult<crate::engine::tokenizer::Tokenizer> {
+            Ok(m.read().tokenizer()?.clone())
+        })
+        .register_get("weight_mib", |m: &mut Model| {
+            m.read().parameters().iter().map(|(_, p)| p.bytes()).sum::<usize>() as FLOAT / (1 << 20) as FLOAT
+        });
+}
+
+fn parameters(engine: &mut Engine) {
+    let doc = ["/// The names of the linear layers: what `target_modules` selects from."];
+    function("modules", ["model: Model", "Array"], doc).register_into_engine(engine, |m: &mut Model| -> Array {
+        m.read().linears().into_iter().map(|(n, _)| n.into()).collect()
+    });
+    let doc = ["/// Every parameter: `#{ name, shape, dtype, requires_grad }`."];
+    function("parameters", ["model: Model", "Array"], doc).register_into_engine(engine, |m: &mut Model| -> Array {
+        let row = |(name, p): (String, crate::engine::param::Param)| {
+            Dynamic::from_map(Map::from([
+                ("name".into(), name.into()),
+                ("shape".into(), p.dims().iter().map(|d| Dynamic::from(*d as INT)).collect::<Array>().into()),
+                ("dtype".into(), p.dtype().as_str().to_string().into()),
+                ("requires_grad".into(), p.requires_grad().into()),
+            ]))
+        };
+        m.read().parameters().into_iter().map(row).collect()
+    });
+    let doc = ["/// One parameter as a tensor, by its full name: its value and `.grad` can be looked at."];
+    function("parameter", ["model: Model", "name: string", "Tensor"], doc)
+        .register_into_engine(engine, |m: &mut Model, name: &str| -> ScriptResult<Tensor> { Ok(parameter(m, name)?) });
+    let doc = ["/// Freezes every parameter, adapters included."];
+    function("freeze", ["model: Model", "()"], doc)
+        .register_into_engine(engine, |m: &mut Model| -> ScriptResult<()> { Ok(m.read().freeze()?) });
+    let doc =
+        ["/// Unfreezes the parameters whose name contains `pattern` (\"*\": all) and returns how many those are."];
+    function("unfreeze", ["model: Model", "pattern: string", "int"], doc)
+        .register_into_engine(engine, |m: &mut Model, pattern: &str| -> ScriptResult<INT> {
+            Ok(m.read().unfreeze(pattern)? as INT)
+        });
+    let doc = ["/// The trainable parameters, for an optimizer."];
+    function("trainable", ["model: Model", "Parameters"], doc).register_into_engine(
+        engine,
+        |m: &mut Model| -> ScriptResult<Dynamic> {
+            Ok(Dynamic::from(super::optim::Parameters::from(m.read().trainable()?)))
+        },
+    );
+}
+
+fn parameter(model: &Model, name: &str) -> Result<Tensor> {
+    let all = model.read().parameters();
+    match all.iter().find(|(n, _)| n == name) {
+        Some((_, p)) => Ok(p.tensor()?.clone()),
+        None => Err(crate::engine::error::unknown_name("parameter", name, all.iter().map(|(n, _)| n.as_str()))),
+    }
+}
+
+fn adapters(engine: &mut Engine) {
+    let doc = [
+        "/// Puts fresh LoRA adapters on the target modules and returns how many those are.",
+        "///",
+        "/// Options: `rank` (8), `alpha` (16.0), `dropout` (0.0), `target_modules` ([\"q_proj\", \"v_proj\"]; Meta's `wq`",
+        "/// and \"all-linear\" work too), `rslora` (false). Call `freeze()` first to train the adapters alone.",
+    ];
+    function("inject_lora", ["model: Model", "int"], doc)
+        .register_into_engine(engine, |m: &mut Model| inject(m, Map::new()));
+    function("inject_lora", ["model: Model", "options: Map", "int"], doc).register_into_engine(engine, inject);
+    let doc = ["/// Writes the adapter in PEFT's layout into the directory `dir`."];
+    function("save_adapter", ["model: Model", "dir: string", "()"], doc)
+        .register_into_engine(engine, |m: &mut Model, dir: &str| -> ScriptResult<()> {
+            Ok(m.read().save_adapter(Path::new(dir))?)
+        });
+    let doc =
+        ["/// Loads a PEFT adapter from `dir`, trainable, and returns how many modules it adapts. Every key must fit."];
+    function("load_adapter", ["model: Model", "dir: string", "int"], doc)
+        .register_into_engine(engine, |m: &mut Model, dir: &str| -> ScriptResult<INT> {
+            Ok(m.write().load_adapter(Path::new(dir))? as INT)
+        });
+    let doc = ["/// Adds the adapter into the base's weights and removes it."];
+    function("merge_adapter", ["model: Model", "()"], doc)
+        .register_into_engine(engine, |m: &mut Model| -> ScriptResult<()> { Ok(m.write().merge_adapter()?) });
+    let doc = ["/// Takes the adapter off: the base is as it was."];
+    function("remove_adapter", ["model: Model", "()"], doc)
+        .register_into_engine(engine, |m: &mut Model| m.write().remove_adapter());
+    let doc = ["/// Writes the model as a Hugging Face directory. An adapter must be merged or removed first."];
+    function("save", ["model: Model", "dir: string", "()"], doc)
+        .register_into_engine(engine, |m: &mut Model, dir: &str| -> ScriptResult<()> {
+            Ok(m.read().save(Path::new(dir))?)
+        });
+}
+
+fn inject(model: &mut Model, options: Map) -> ScriptResult<INT> {
+    let mut o = OptionsMap::new("inject_lora", options);
+    let default = LoraConfig::default();
+    let targets = match o.strings_opt("target_modules")? {
+        Some(names) if names.len() == 1 && names[0] == "all-linear" => Targets::AllLinear,
+        Some(names) => Targets::Names(names),
+        None => default.targets,
+    };
+    let config = LoraConfig {
+        rank: o.usize_or("rank", default.rank)?,
+        alpha: o.float_or("alpha", default.alpha)?,
+        dropout: o.float_or("dropout", default.dropout)?,
+        rslora: o.bool_or("rslora", default.rslora)?,
+        targets,
+    };
+    o.finish()?;
+    Ok(model.write().inject_lora(config)? as INT)
+}
+
+fn running(engine: &mut Engine) {
+    let doc =
+        ["/// Recomputes each `k` blocks in the backward pass instead of keeping what is inside; 0: keep everything."];
+    function("checkpoint_every", ["model: Model", "k: int", "()"], doc).register_into_engine(
+        engine,
+        |m: &mut Model, k: INT| -> ScriptResult<()> {
+            let wrong = |_| Error::config(format!("checkpoint_every: k must be 0 or more, not {k}"));
+            m.write().checkpoint_every = usize::try_from(k).map_err(wrong)?;
+            Ok(())
+        },
+    );
+    let doc = [
+        "/// Logits `[batch, seq, vocab]` of token ids `[batch, seq]` (a tensor, or an array of ints: a batch of one).",
+    ];
+    function("forward", ["model: Model", "ids: Tensor", "Tensor"], doc)
+        .register_into_engine(engine, |m: &mut Model, ids: Tensor| -> ScriptResult<Tensor> {
+            Ok(m.read().forward(ids.value(), None)?)
+        });
+    function("forward", ["model: Model", "ids: Array", "Tensor"], doc).register_into_engine(
+        engine,
+        |m: &mut Model, ids: Array| -> ScriptResult<Tensor> {
+            let ids = token_ids(&ids)?;
+            let ids =
+                candle_core::Tensor::from_vec(ids.clone(), (1, ids.len()), &m.read().device).map_err(Error::from)?;
+            Ok(m.read().forward(&ids, None)?)
+        },
+    );
+    let doc = [
+        "/// Mean cross-entropy of a batch over its label tokens, in nats: a scalar to call `backward()` on.",
+        "///",
+        "/// Only the positions whose label counts are projected to the vocabulary.",
+    ];
+    function("loss", ["model: Model", "batch: Batch", "Tensor"], doc).register_into_engine(
+        engine,
+        |m: &mut Model, batch: Batch| -> ScriptResult<Tensor> {
+            let m = m.read();
+            let ids = batch.0.input_tensor(&m.device)?;
+            Ok(m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean)
+        },
+    );
+    let doc = [
+        "/// Mean loss over a tokenized set, without gradients or dropout: `#{ loss, perplexity, tokens }`.",
+        "///",
+        "/// Options: `batch_size` (8).",
+    ];
+    function("evaluate", ["model: Model", "data: Examples", "Map"], doc)
+        .register_into_engine(engine, |m: &mut Model, data: Examples| evaluate(m, data, Map::new()));
+    function("evaluate", ["model: Model", "data: Examples", "options: Map", "Map"], doc)
+        .register_into_engine(engine, evaluate);
+    let doc = ["/// The loss of each label token of a batch, in nats, row by row."];
+    function("token_losses", ["model: Model", "batch: Batch", "Array"], doc).register_into_engine(
+        engine,
+        |m: &mut Model, batch: Batch| -> ScriptResult<Array> {
+            let _mode = crate::engine::autograd::no_grad_guard();
+            let mut m = m.write();
+            let training = std::mem::replace(&mut m.training, false);
+            let ids = batch.0.input_tensor(&m.device);
+            let loss = ids.and_then(|ids| m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths)));
+            m.training = training;
+            Ok(loss?.each.into_iter().map(Dynamic::from).collect())
+        },
+    );
+}
+
+fn evaluate(model: &mut Model, data: Examples, options: Map) -> ScriptResult<Map> {
+    let mut o = OptionsMap::new("evaluate", options);
+    let size = o.usize_or("batch_size", 8usize)?;
+    o.finish()?;
+    let mut m = model.write();
+    let mut mean = MeanLoss::default();
+    for batch in data.0.batches(size).map_err(Box::<rhai::EvalAltResult>::from)? {
+        interrupt::poll_any()?;
+        let ids = batch.input_tensor(&m.device)?;
+        let (sum, count) = m.evaluate(&ids, &batch.labels, Some(&batch.lengths))?;
+        mean.add(sum / count as f64, count);
+    }
+    let number = |x: Option<f64>| Dynamic::from(x.unwrap_or(FLOAT::NAN));
+    Ok(Map::from([
+        ("loss".into(), number(mean.mean())),
+        ("perplexity".into(), number(mean.perplexity())),
+        ("tokens".into(), (mean.tokens() as INT).into()),
+    ]))
+}

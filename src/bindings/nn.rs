@@ -1,0 +1,98 @@
+//! `nn::`: a network's functions, where PyTorch has them in `torch.nn.functional`.
+
+use super::ScriptResult;
+use crate::engine::autograd::Tensor;
+use crate::engine::error::{Result, unknown_name};
+use crate::engine::ops::{dropout, softmax, unary};
+use rhai::{Engine, FLOAT, FuncRegistration, INT, Map, Module};
+
+pub(super) fn register(engine: &mut Engine) {
+    let mut module = Module::new();
+    activations(&mut module);
+    super::nn_layers::register(&mut module);
+    engine.register_static_module("nn", module.into());
+}
+
+/// A documented function that is reached as `nn::name` only.
+pub(super) fn function<const P: usize>(name: &str, params: [&str; P], doc: &str) -> FuncRegistration {
+    let doc: Vec<String> = doc.lines().map(|line| format!("/// {line}")).collect();
+    FuncRegistration::new(name)
+        .in_internal_namespace()
+        .with_volatility(true)
+        .with_params_info(params)
+        .with_comments([doc.join("\n")])
+}
+
+/// A function of one tensor.
+pub(super) type Unary = fn(&Tensor) -> Result<Tensor>;
+
+/// Functions of one tensor, elementwise.
+pub(super) const UNARY: [(&str, Unary, &str); 9] = [
+    ("exp", unary::exp, "e to the power of each element."),
+    ("log", unary::log, "Natural logarithm of each element."),
+    ("sqrt", unary::sqrt, "Square root of each element."),
+    ("sin", unary::sin, "Sine of each element, in radians."),
+    ("cos", unary::cos, "Cosine of each element, in radians."),
+    ("tanh", unary::tanh, "Hyperbolic tangent of each element."),
+    ("sigmoid", unary::sigmoid, "1 / (1 + e^-x) of each element."),
+    ("relu", unary::relu, "Each element, or 0 where it is negative."),
+    ("silu", unary::silu, "x sigmoid(x) of each element; also called swish."),
+];
+
+fn activations(module: &mut Module) {
+    for (name, f, doc) in UNARY.into_iter().filter(|(name, ..)| ["tanh", "sigmoid", "relu", "silu"].contains(name)) {
+        function(name, ["x: Tensor", "Tensor"], doc)
+            .set_into_module(module, move |x: Tensor| -> ScriptResult<Tensor> { Ok(f(&x)?) });
+    }
+    let doc = "x Φ(x) of each element, Φ the normal distribution. Option: `approximate`, \"none\" (exact) or \"tanh\".";
+    function("gelu", ["x: Tensor", "Tensor"], doc)
+        .set_into_module(module, |x: Tensor| -> ScriptResult<Tensor> { Ok(unary::gelu(&x)?) });
+    function("gelu", ["x: Tensor", "options: Map", "Tensor"], doc)
+        .set_into_module(module, |x: Tensor, options: Map| -> ScriptResult<Tensor> { Ok(gelu(&x, options)?) });
+    let doc = "exp(x) divided by its sum over dimension `dim`; f32 under autocast.";
+    function("softmax", ["x: Tensor", "dim: int", "Tensor"], doc)
+        .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::softmax(&x, dim)?) });
+    let doc = "The logarithm of softmax, without its underflow; f32 under autocast.";
+    function("log_softmax", ["x: Tensor", "dim: int", "Tensor"], doc)
+        .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::log_softmax(&x, dim)?) });
+    let doc = "Each element dropped with probability `p`, the others scaled by 1 / (1 - p). The mask is drawn from the\nsession's stream (see `seed`) and is not stored.";
+    function("dropout", ["x: Tensor", "p: float", "Tensor"], doc)
+        .set_into_module(module, |x: Tensor, p: FLOAT| -> ScriptResult<Tensor> { Ok(dropout::dropout(&x, p)?) });
+}
+
+/// gelu by its option map.
+pub(super) fn gelu(x: &Tensor, options: Map) -> Result<Tensor> {
+    let mut o = super::OptionsMap::new("gelu", options);
+    let approximate = o.string_or("approximate", "none")?;
+    o.finish()?;
+    match approximate.as_str() {
+        "none" => unary::gelu(x),
+        "tanh" => unary::gelu_tanh(x),
+        other => Err(unknown_name("approximation of gelu", other, ["none", "tanh"])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tensor::tests::run;
+
+    /// Protects the module: what is in it, and that it is not reachable without its name.
+    #[test]
+    fn functions() {
+        assert_eq!(run("nn::softmax(tensor([[0.0, 0.0]]), -1).to_array()"), "[[0.5, 0.5]]");
+        assert_eq!(run("nn::relu(tensor([-1.0, 2.0])).to_array()"), "[0.0, 2.0]");
+        assert_eq!(
+            run(
+                "let x = tensor([2.0]); let d = (nn::gelu(x) - nn::gelu(x, #{ approximate: \"tanh\" })).abs().item(); d > 0.0 && d < 1e-3"
+            ),
+            "true"
+        );
+        assert_eq!(
+            run("nn::gelu(ones([1]), #{ approximate: \"erf\" })"),
+            "error: unknown approximation of gelu: `erf`"
+        );
+        assert_eq!(run("nn::dropout(ones([3]), 1.0).to_array()"), "[0.0, 0.0, 0.0]");
+        assert_eq!(run("nn::dropout(ones([3]), 2.0)"), "error: dropout: the probability must be in 0..=1, not 2");
+        assert!(run("dropout(ones([3]), 0.5)").contains("Function not found"));
+    }
+}

@@ -1,0 +1,256 @@
+//! `optim::`: optimizers, the gradient scaler, learning-rate schedules.
+
+use super::host::function;
+use super::{OptionsMap, ScriptResult};
+use crate::engine::autograd::Tensor;
+use crate::engine::optim::schedule::{Schedule, ScheduleConfig};
+use crate::engine::optim::{
+    AdamW, AdamWConfig, GradScaler, GradScalerConfig, Optimizer, Sgd, SgdConfig, clip_grad_norm,
+};
+use crate::engine::{Result, error::Error};
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Named parameters: what `model.trainable()` returns and an optimizer takes.
+#[derive(Debug, Clone)]
+pub struct Parameters(Vec<(String, Tensor)>);
+
+impl From<Vec<(String, Tensor)>> for Parameters {
+    fn from(params: Vec<(String, Tensor)>) -> Self {
+        Parameters(params)
+    }
+}
+
+/// An optimizer as scripts hold it.
+#[derive(Clone)]
+pub struct Optim(Arc<Mutex<dyn Optimizer>>);
+
+impl Optim {
+    pub(super) fn lock(&self) -> MutexGuard<'_, dyn Optimizer + 'static> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A gradient scaler as scripts hold it.
+#[derive(Debug, Clone)]
+pub struct Scaler(Arc<Mutex<GradScaler>>);
+
+impl Scaler {
+    pub(super) fn lock(&self) -> MutexGuard<'_, GradScaler> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn register(engine: &mut Engine) {
+    engine
+        .register_type_with_name::<Parameters>("Parameters")
+        .register_type_with_name::<Optim>("Optimizer")
+        .register_type_with_name::<Scaler>("GradScaler")
+        .register_type_with_name::<Schedule>("Schedule");
+    let mut module = Module::new();
+    constructors(&mut module);
+    engine.register_static_module("optim", module.into());
+    parameters(engine);
+    optimizer(engine);
+    scaler(engine);
+    schedule(engine);
+}
+
+fn constructors(module: &mut Module) {
+    let doc = [
+        "/// AdamW with decoupled weight decay, as `torch.optim.AdamW`; its moments are f32.",
+        "///",
+        "/// `params` is `model.trainable()` or an array of tensors. Options: `lr` (1e-3), `betas` ([0.9, 0.999]), `eps`",
+        "/// (1e-8), `weight_decay` (0.01).",
+    ];
+    function("adamw", ["params: Parameters or Array", "Optimizer"], doc)
+        .set_into_module(module, |params: Dynamic| adamw(&params, Map::new()));
+    function("adamw", ["params: Parameters or Array", "options: Map", "Optimizer"], doc)
+        .set_into_module(module, |params: Dynamic, options: Map| adamw(&params, options));
+    let doc = [
+        "/// Stochastic gradient descent, as `torch.optim.SGD`.",
+        "///",
+        "/// Options: `lr` (1e-3), `momentum` (0), `dampening` (0), `weight_decay` (0), `nesterov` (false).",
+    ];
+    function("sgd", ["params: Parameters or Array", "Optimizer"], doc)
+        .set_into_module(module, |params: Dynamic| sgd(&params, Map::new()));
+    function("sgd", ["params: Parameters or Array", "options: Map", "Optimizer"], doc)
+        .set_into_module(module, |params: Dynamic, options: Map| sgd(&params, options));
+    let doc = [
+        "/// A dynamic loss scaler for f16, as `torch.amp.GradScaler`.",
+        "///",
+        "/// Options: `enabled` (true), `init_scale` (65536), `growth_factor` (2), `backoff_factor` (0.5), `growth_interval`",
+        "/// (2000).",
+    ];
+    function("grad_scaler", ["GradScaler"], doc).set_into_module(module, || grad_scaler(Map::new()));
+    function("grad_scaler", ["options: Map", "GradScaler"], doc).set_into_module(module, grad_scaler);
+    let doc = [
+        "/// A learning-rate schedule: \"constant\", \"linear\" or \"cosine\", each after a linear warmup.",
+        "///",
+        "/// Options: `lr` (the peak; required), `warmup` (0 steps), `total` (steps; required except for \"constant\"),",
+        "/// `min_ratio` (0: of the peak, at the end).",
+    ];
+    function("schedule", ["kind: string", "options: Map", "Schedule"], doc).set_into_module(module, new_schedule);
+}
+
+fn params(value: &Dynamic) -> Result<Vec<(String, Tensor)>> {
+    if let Some(params) = value.read_lock::<Parameters>() {
+        return Ok(params.0.clone());
+    }
+    let Some(list) = value.read_lock::<Array>() else {
+        let given = value.type_name();
+        return Err(Error::config(format!("an optimizer takes model.trainable() or an array of tensors, not {given}")));
+    };
+    let tensor = |(i, item): (usize, &Dynamic)| match item.read_lock::<Tensor>() {
+        Some(t) => Ok((format!("param.{i}"), t.clone())),
+        None => Err(Error::config(format!("parameter {i} must be a tensor, not {}", item.type_name()))),
+    };
+    list.iter().enumerate().map(tensor).collect()
+}
+
+fn adamw(list: &Dynamic, options: Map) -> ScriptResult<Optim> {
+    let mut o = OptionsMap::new("optim::adamw", options);
+    let default = AdamWConfig::default();
+    let betas = match o.floats_opt("betas")?.as_deref() {
+        None => default.betas,
+        Some([a, b]) => (*a, *b),
+        Some(other) => {
+            return Err(Error::config(format!("optim::adamw: betas must be two numbers, not {}", other.len())).into());
+        }
+    };
+    let config = AdamWConfig {
+        lr: o.float_or("lr", default.lr)?,
+        betas,
+        eps: o.float_or("eps", default.eps)?,
+        weight_decay: o.float_or("weight_decay", default.weight_decay)?,
+    };
+    o.finish()?;
+    Ok(Optim(Arc::new(Mutex::new(AdamW::new(params(list)?, config)?))))
+}
+
+fn sgd(list: &Dynamic, options: Map) -> ScriptResult<Optim> {
+    let mut o = OptionsMap::new("optim::sgd", options);
+    let default = SgdConfig::default();
+    let config = SgdConfig {
+        lr: o.float_or("lr", default.lr)?,
+        momentum: o.float_or("momentum", default.momentum)?,
+        dampening: o.float_or("dampening", default.dampening)?,
+        weight_decay: o.float_or("weight_decay", default.weight_decay)?,
+        nesterov: o.bool_or("nesterov", default.nesterov)?,
+    };
+    o.finish()?;
+    Ok(Optim(Arc::new(Mutex::new(Sgd::new(params(list)?, config)?))))
+}
+
+fn grad_scaler(options: Map) -> ScriptResult<Scaler> {
+    let mut o = OptionsMap::new("optim::grad_scaler", options);
+    let default = GradScalerConfig::default();
+    let config = GradScalerConfig {
+        enabled: o.bool_or("enabled", default.enabled)?,
+        init_scale: o.float_or("init_scale", default.init_scale)?,
+        growth_factor: o.float_or("growth_factor", default.growth_factor)?,
+        backoff_factor: o.float_or("backoff_factor", default.backoff_factor)?,
+        growth_interval: o.usize_or("growth_interval", default.growth_interval as usize)? as u64,
+    };
+    o.finish()?;
+    Ok(Scaler(Arc::new(Mutex::new(GradScaler::new(config)?))))
+}
+
+fn parameters(engine: &mut Engine) {
+    engine.register_get("len", |p: &mut Parameters| p.0.len() as INT).register_fn("to_string", |p: &mut Parameters| {
+        format!("Parameters({} tensors, {} numbers)", p.0.len(), p.0.iter().map(|(_, t)| t.len()).sum::<usize>())
+    });
+    let doc = ["/// The names, in order."];
+    function("names", ["params: Parameters", "Array"], doc)
+        .register_into_engine(engine, |p: &mut Parameters| -> Array {
+            p.0.iter().map(|(n, _)| n.clone().into()).collect()
+        });
+    let doc = ["/// The tensors, in order."];
+    function("to_array", ["params: Parameters", "Array"], doc)
+        .register_into_engine(engine, |p: &mut Parameters| -> Array {
+            p.0.iter().map(|(_, t)| Dynamic::from(t.clone())).collect()
+        });
+}
+
+fn optimizer(engine: &mut Engine) {
+    engine
+        .register_get("lr", |o: &mut Optim| o.lock().lr())
+        .register_set("lr", |o: &mut Optim, lr: FLOAT| -> ScriptResult<()> { Ok(o.lock().set_lr(lr)?) })
+        .register_get("steps", |o: &mut Optim| o.lock().steps() as INT)
+        .register_fn("to_string", |o: &mut Optim| {
+            let o = o.lock();
+            format!("{}(lr {}, {} tensors, {} steps done)", o.name(), o.lr(), o.params().len(), o.steps())
+        });
+    let doc = ["/// Updates every parameter that has a gradient."];
+    function("step", ["optimizer: Optimizer", "()"], doc)
+        .register_into_engine(engine, |o: &mut Optim| -> ScriptResult<()> { Ok(o.lock().step()?) });
+    let doc = ["/// Drops every parameter's gradient."];
+    function("zero_grad", ["optimizer: Optimizer", "()"], doc)
+        .register_into_engine(engine, |o: &mut Optim| o.lock().zero_grad());
+    let doc = [
+        "/// Scales all gradients down so that their common norm is at most `max` (0: leaves them), and returns the norm",
+        "/// before. As `torch.nn.utils.clip_grad_norm_`.",
+    ];
+    function("clip_grad_norm", ["optimizer: Optimizer", "max: float", "float"], doc).register_into_engine(
+        engine,
+        |o: &mut Optim, max: FLOAT| -> ScriptResult<FLOAT> {
+            let max = if max == 0.0 { FLOAT::INFINITY } else { max };
+            Ok(clip_grad_norm(o.lock().params(), max)?)
+        },
+    );
+}
+
+fn scaler(engine: &mut Engine) {
+    engine
+        .register_get("scale_factor", |s: &mut Scaler| s.lock().scale_factor())
+        .register_get("enabled", |s: &mut Scaler| s.lock().enabled())
+        .register_fn("to_string", |s: &mut Scaler| format!("GradScaler(scale {})", s.lock().scale_factor()));
+    let doc = ["/// `loss` times the scale: what to call `backward()` on."];
+    function("scale", ["scaler: GradScaler", "loss: Tensor", "Tensor"], doc)
+        .register_into_engine(engine, |s: &mut Scaler, loss: Tensor| -> ScriptResult<Tensor> {
+            Ok(s.lock().scale(&loss)?)
+        });
+    let doc = [
+        "/// Divides the gradients by the scale, in place, and looks for inf and NaN. Once per step, before clipping.",
+    ];
+    function("unscale", ["scaler: GradScaler", "optimizer: Optimizer", "()"], doc)
+        .register_into_engine(engine, |s: &mut Scaler, o: Optim| -> ScriptResult<()> {
+            Ok(s.lock().unscale(o.lock().params())?)
+        });
+    let doc = [
+        "/// Lets the optimizer step unless a gradient was inf or NaN, then updates the scale: halved after a skipped step,",
+        "/// doubled after `growth_interval` good ones. Returns whether the step was taken.",
+    ];
+    function("step", ["scaler: GradScaler", "optimizer: Optimizer", "bool"], doc).register_into_engine(
+        engine,
+        |s: &mut Scaler, o: Optim| -> ScriptResult<bool> {
+            let mut s = s.lock();
+            let taken = s.step(&mut *o.lock())?;
+            s.update()?;
+            Ok(taken)
+        },
+    );
+}
+
+fn new_schedule(kind: &str, options: Map) -> ScriptResult<Schedule> {
+    let mut o = OptionsMap::new("optim::schedule", options);
+    let config = ScheduleConfig {
+        base_lr: o.float("lr")?,
+        warmup: o.int_or("warmup", 0)?,
+        total: o.int_opt("total")?,
+        min_ratio: o.float_or("min_ratio", 0.0)?,
+    };
+    o.finish()?;
+    Ok(Schedule::parse(kind, config)?)
+}
+
+fn schedule(engine: &mut Engine) {
+    let doc = ["/// The learning rate at `step`, counted from 0."];
+    function("lr", ["schedule: Schedule", "step: int", "float"], doc)
+        .register_into_engine(engine, |s: &mut Schedule, step: INT| s.lr(step.max(0) as u64));
+    let doc = ["/// Sets the optimizer's learning rate to that of `step`, counted from 0."];
+    function("apply", ["schedule: Schedule", "optimizer: Optimizer", "step: int", "()"], doc)
+        .register_into_engine(engine, |s: &mut Schedule, o: Optim, step: INT| -> ScriptResult<()> {
+            Ok(o.lock().set_lr(s.lr(step.max(0) as u64))?)
+        });
+}

@@ -1,0 +1,265 @@
+//! `runs::`: run directories: log, curves, saved state, report.
+
+use super::data::Batch;
+use super::host::function;
+use super::llama::Model;
+use super::optim::{Optim, Scaler};
+use super::{Context, OptionsMap, ScriptResult};
+use crate::engine::interrupt::{self, Graceful};
+use crate::engine::run::training::{self, Position};
+use crate::engine::run::{Fields, Policy, Run};
+use crate::engine::{Error, Result};
+use rhai::{Dynamic, Engine, FLOAT, INT, Map, Module};
+use serde_json::Value as Json;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A run directory as scripts hold it.
+#[derive(Clone)]
+pub struct RunHandle(Arc<Mutex<Open>>);
+
+struct Open {
+    run: Run,
+    /// From the first saved state on, Ctrl-C waits for the next one.
+    graceful: Option<Graceful>,
+    notes: Map,
+}
+
+impl RunHandle {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn register(engine: &mut Engine, ctx: &Context) {
+    engine.register_type_with_name::<RunHandle>("Run");
+    let mut module = Module::new();
+    let doc = [
+        "/// Begins a run in the directory `dir`, or in `dir-2`, `dir-3`, .. where that is taken. Under `--resume` it goes",
+        "/// on with the newest unfinished one; then `settings` must be what they were.",
+        "///",
+        "/// Options: `policy`: \"number\" (default), \"refuse\", \"overwrite\", \"resume\", \"reopen\".",
+    ];
+    let c = ctx.clone();
+    function("create", ["dir: string", "settings: Map", "Run"], doc)
+        .set_into_module(&mut module, move |dir: &str, settings: Map| create(&c, dir, settings, Map::new()));
+    let c = ctx.clone();
+    function("create", ["dir: string", "settings: Map", "options: Map", "Run"], doc)
+        .set_into_module(&mut module, move |dir: &str, settings: Map, options: Map| create(&c, dir, settings, options));
+    engine.register_static_module("runs", module.into());
+    engine
+        .register_get("dir", |r: &mut RunHandle| r.lock().run.dir().display().to_string())
+        .register_get("resumed", |r: &mut RunHandle| r.lock().run.resumed())
+        .register_get("step", |r: &mut RunHandle| r.lock().run.step() as INT)
+        .register_fn("to_string", |r: &mut RunHandle| {
+            let open = r.lock();
+            format!("Run({}, step {})", open.run.dir().display(), open.run.step())
+        });
+    logging(engine);
+    state(engine, ctx);
+}
+
+fn json(value: &Dynamic) -> ScriptResult<Json> {
+    rhai::serde::from_dynamic(value)
+}
+
+fn fields(map: Map) -> ScriptResult<Fields> {
+    let mut fields = Fields::new();
+    for (key, value) in map {
+        // JSON has no NaN: the engine spells such numbers out.
+        let value = match value.as_float() {
+            Ok(x) => crate::engine::run::number::to_json(x),
+            Err(_) => json(&value)?,
+        };
+        fields.insert(key.to_string(), value);
+    }
+    Ok(fields)
+}
+
+fn to_map(fields: Fields) -> ScriptResult<Map> {
+    let mut map = Map::new();
+    for (key, value) in fields {
+        let value = match (key.as_str(), crate::engine::run::number::from_json(&value)) {
+            ("loss" | "train_loss" | "val_loss", Some(x)) => Dynamic::from(x),
+            _ => rhai::serde::to_dynamic(value)?,
+        };
+        map.insert(key.into(), value);
+    }
+    Ok(map)
+}
+
+fn create(ctx: &Context, dir: &str, settings: Map, options: Map) -> ScriptResult<RunHandle> {
+    let mut o = OptionsMap::new("runs::create", options);
+    let policy = match o.string_opt("policy")? {
+        Some(name) => Policy::parse(&name)?,
+        None if ctx.resuming => Policy::Resume,
+        None => Policy::Number,
+    };
+    o.finish()?;
+    let run = Run::create(dir, json(&Dynamic::from_map(settings))?, policy)?;
+    for notice in run.notices() {
+        ctx.output.note(notice);
+    }
+    let notes: Map = rhai::serde::to_dynamic(run.notes())?.try_cast().unwrap_or_default();
+    Ok(RunHandle(Arc::new(Mutex::new(Open { run, graceful: None, notes }))))
+}
+
+fn logging(engine: &mut Engine) {
+    let doc = ["/// Adds one micro-batch's mean loss to the current step, weighted by its label tokens."];
+    function("log_batch", ["run: Run", "loss: float", "batch: Batch", "()"], doc).register_into_engine(
+        engine,
+        |r: &mut RunHandle, loss: FLOAT, batch: Batch| {
+            r.lock().run.log_micro(loss, batch.0.label_tokens as u64, batch.0.tokens as u64);
+        },
+    );
+    let doc = [
+        "/// Closes an optimizer step: writes and returns its line, with `loss`, `tokens_per_s`, `peak_mib` and `values`.",
+    ];
+    function("log_step", ["run: Run", "values: Map", "Map"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            to_map(r.lock().run.log_step(fields(values)?)?)
+        });
+    let doc = ["/// Closes an epoch: writes and returns its line, with `train_loss` over all its steps and `values`."];
+    function("log_epoch", ["run: Run", "values: Map", "Map"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            to_map(r.lock().run.log_epoch(fields(values)?)?)
+        });
+    let doc = ["/// Writes a line between two steps, e.g. `#{ val_loss: .. }`."];
+    function("log_eval", ["run: Run", "values: Map", "Map"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            to_map(r.lock().run.log_eval(fields(values)?)?)
+        });
+    let doc = ["/// Keeps `value` under `name` for the report."];
+    function("note", ["run: Run", "name: string", "value: any", "()"], doc).register_into_engine(
+        engine,
+        |r: &mut RunHandle, name: &str, value: Dynamic| -> ScriptResult<()> {
+            let mut open = r.lock();
+            open.run.note(name, json(&value)?)?;
+            open.notes.insert(name.into(), value);
+            Ok(())
+        },
+    );
+    let doc = ["/// Everything noted so far, those of a resumed run's earlier sessions included."];
+    function("notes", ["run: Run", "Map"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle| r.lock().notes.clone());
+}
+
+/// The model, optimizer and scaler named in an option map.
+struct Parts {
+    model: Model,
+    optimizer: Optim,
+    scaler: Option<Scaler>,
+}
+
+impl Parts {
+    fn read(o: &mut OptionsMap) -> Result<Self> {
+        let need = |what: &str| Error::config(format!("`{what}` is missing"));
+        Ok(Parts {
+            model: o.object_opt("model", "a Model")?.ok_or_else(|| need("model"))?,
+            optimizer: o.object_opt("optimizer", "an Optimizer")?.ok_or_else(|| need("optimizer"))?,
+            scaler: o.object_opt("scaler", "a GradScaler")?,
+        })
+    }
+}
+
+fn state(engine: &mut Engine, ctx: &Context) {
+    let doc = [
+        "/// Puts model, optimizer, scaler and random stream where the saved state left them, and returns where to go on:",
+        "/// `#{ epoch, window, step }`, all 0 in a new run.",
+        "///",
+        "/// Options: `model`, `optimizer`, `scaler`.",
+    ];
+    let c = ctx.clone();
+    function("resume", ["run: Run", "parts: Map", "Map"], doc)
+        .register_into_engine(engine, move |r: &mut RunHandle, parts: Map| -> ScriptResult<Map> {
+            resume(&c, r, parts)
+        });
+    let doc = [
+        "/// Saves all that is needed to go on from here with `--resume`, atomically. When Ctrl-C was pressed, this is where",
+        "/// the run stops.",
+        "///",
+        "/// Options: `model`, `optimizer`, `scaler`; the position `epoch`, `window`, `step`; `every` (1): write only when",
+        "/// `step` is a multiple of it, or the run stops here.",
+    ];
+    let c = ctx.clone();
+    function("save_state", ["run: Run", "parts: Map", "()"], doc)
+        .register_into_engine(engine, move |r: &mut RunHandle, parts: Map| -> ScriptResult<()> {
+            save_state(&c, r, parts)
+        });
+    let doc = ["/// Draws the curves: SVG and PNG, in the run directory."];
+    function("plot", ["run: Run", "()"], doc).register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> {
+        r.lock().run.plot()?;
+        Ok(())
+    });
+    let doc = ["/// Writes report.html and report.md, curves included, and returns the path of the former."];
+    function("report", ["run: Run", "string"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<String> {
+            Ok(r.lock().run.report()?.display().to_string())
+        });
+    let doc = ["/// Ends the run: writes the report, and `--resume` no longer picks it."];
+    function("finish", ["run: Run", "()"], doc).register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> {
+        let mut open = r.lock();
+        open.graceful = None;
+        open.run.finish()?;
+        open.run.report()?;
+        Ok(())
+    });
+}
+
+fn resume(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<Map> {
+    let mut o = OptionsMap::new("resume", parts);
+    let parts = Parts::read(&mut o)?;
+    o.finish()?;
+    let mut open = handle.lock();
+    let position = match open.run.take_saved() {
+        None => Position::default(),
+        Some(saved) => {
+            let mut scaler = parts.scaler.as_ref().map(Scaler::lock);
+            let mut optimizer = parts.optimizer.lock();
+            let at = training::restore(saved, &parts.model.read(), &mut *optimizer, scaler.as_deref_mut())?;
+            let dir = open.run.dir().display();
+            ctx.output.note(&format!(
+                "resuming {dir} after step {} (epoch {}, window {})",
+                at.step,
+                at.epoch + 1,
+                at.window
+            ));
+            at
+        }
+    };
+    let number = |n: u64| Dynamic::from(n as INT);
+    Ok(Map::from([
+        ("epoch".into(), number(position.epoch)),
+        ("window".into(), number(position.window)),
+        ("step".into(), number(position.step)),
+    ]))
+}
+
+fn save_state(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<()> {
+    let mut o = OptionsMap::new("save_state", parts);
+    let parts = Parts::read(&mut o)?;
+    let position = Position {
+        epoch: o.usize_opt("epoch")?.unwrap_or(0) as u64,
+        window: o.usize_opt("window")?.unwrap_or(0) as u64,
+        step: o.usize_opt("step")?.unwrap_or(0) as u64,
+    };
+    let every = o.usize_or("every", 1usize)?.max(1) as u64;
+    o.finish()?;
+    let mut open = handle.lock();
+    let stopping = interrupt::requested();
+    if stopping || position.step.is_multiple_of(every) {
+        let scaler = parts.scaler.as_ref().map(Scaler::lock);
+        let (tensors, meta) =
+            training::collect(&parts.model.read(), &*parts.optimizer.lock(), scaler.as_deref(), position)?;
+        open.run.save_state(tensors, meta)?;
+    }
+    if stopping {
+        open.graceful = None;
+        let dir = open.run.dir().display();
+        ctx.output.note(&format!("state saved in {dir} after step {}; continue with --resume", position.step));
+        return Err(Error::Interrupted.into());
+    }
+    if open.graceful.is_none() {
+        open.graceful = Some(Graceful::new());
+    }
+    Ok(())
+}

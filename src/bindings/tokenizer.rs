@@ -1,0 +1,77 @@
+//! Tokenizers in scripts: `model.tokenizer`.
+
+use super::host::function;
+use super::ids::token_ids;
+use super::{OptionsMap, ScriptResult};
+use crate::engine::error::Error;
+use crate::engine::tokenizer::{Message, Tokenizer};
+use rhai::{Array, Dynamic, Engine, INT, Map};
+
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<Tokenizer>("Tokenizer");
+    let id = |id: Option<u32>| id.map_or(Dynamic::UNIT, |id| Dynamic::from(INT::from(id)));
+    engine
+        .register_get("vocab_size", |t: &mut Tokenizer| t.vocab_size() as INT)
+        .register_get("bos_id", move |t: &mut Tokenizer| id(t.bos_id()))
+        .register_get("eos_id", move |t: &mut Tokenizer| id(t.eos_id()))
+        .register_get("pad_id", move |t: &mut Tokenizer| id(t.pad_id()))
+        .register_get("chat_template", |t: &mut Tokenizer| {
+            t.chat_template().map_or(Dynamic::UNIT, |s| s.to_string().into())
+        })
+        .register_fn("to_string", |t: &mut Tokenizer| format!("Tokenizer({} tokens)", t.vocab_size()))
+        .register_fn("to_debug", |t: &mut Tokenizer| format!("Tokenizer({} tokens)", t.vocab_size()));
+    let doc = ["/// Token ids of `text`. Options: `bos` (false), `eos` (false): add the begin or end token."];
+    function("encode", ["tokenizer: Tokenizer", "text: string", "Array"], doc)
+        .register_into_engine(engine, |t: &mut Tokenizer, text: &str| encode(t, text, Map::new()));
+    function("encode", ["tokenizer: Tokenizer", "text: string", "options: Map", "Array"], doc)
+        .register_into_engine(engine, encode);
+    let doc = ["/// Text of token ids. Options: `special` (false): spell special tokens out."];
+    function("decode", ["tokenizer: Tokenizer", "ids: Array", "string"], doc)
+        .register_into_engine(engine, |t: &mut Tokenizer, ids: Array| decode(t, ids, Map::new()));
+    function("decode", ["tokenizer: Tokenizer", "ids: Array", "options: Map", "string"], doc)
+        .register_into_engine(engine, decode);
+    let doc = [
+        "/// The model's chat template over `messages`, each `#{ role, content }`: the text to generate from.",
+        "///",
+        "/// Options: `add_generation_prompt` (true): end where the assistant's answer begins.",
+    ];
+    function("apply_template", ["tokenizer: Tokenizer", "messages: Array", "string"], doc)
+        .register_into_engine(engine, |t: &mut Tokenizer, messages: Array| apply(t, messages, Map::new()));
+    function("apply_template", ["tokenizer: Tokenizer", "messages: Array", "options: Map", "string"], doc)
+        .register_into_engine(engine, apply);
+}
+
+fn encode(t: &mut Tokenizer, text: &str, options: Map) -> ScriptResult<Array> {
+    let mut o = OptionsMap::new("encode", options);
+    let (bos, eos) = (o.bool_or("bos", false)?, o.bool_or("eos", false)?);
+    o.finish()?;
+    Ok(t.encode_with(text, bos, eos)?.into_iter().map(|id| Dynamic::from(INT::from(id))).collect())
+}
+
+fn decode(t: &mut Tokenizer, ids: Array, options: Map) -> ScriptResult<String> {
+    let mut o = OptionsMap::new("decode", options);
+    let special = o.bool_or("special", false)?;
+    o.finish()?;
+    let ids = token_ids(&ids)?;
+    Ok(if special { t.decode_raw(&ids)? } else { t.decode(&ids)? })
+}
+
+fn apply(t: &mut Tokenizer, messages: Array, options: Map) -> ScriptResult<String> {
+    let mut o = OptionsMap::new("apply_template", options);
+    let prompt = o.bool_or("add_generation_prompt", true)?;
+    o.finish()?;
+    let text = |m: &Map, key: &str| m.get(key).and_then(|v| v.clone().into_string().ok());
+    let mut list = Vec::with_capacity(messages.len());
+    for (i, message) in messages.iter().enumerate() {
+        let map = message.read_lock::<Map>();
+        match map.as_deref().map(|m| (text(m, "role"), text(m, "content"))) {
+            Some((Some(role), Some(content))) => list.push(Message { role, content }),
+            _ => {
+                let why =
+                    format!("apply_template: message {i} must be #{{ role: \"..\", content: \"..\" }}, not {message}");
+                return Err(Error::config(why).into());
+            }
+        }
+    }
+    Ok(t.apply_chat_template(&list, prompt)?)
+}

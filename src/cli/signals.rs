@@ -1,0 +1,39 @@
+//! Ctrl-C and friends: ask the work to stop, say what will happen, and leave at once when asked a third time.
+
+use super::printer::Printer;
+use crate::bindings::Output;
+use crate::engine::interrupt;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a third Ctrl-C does when the second one was not honoured either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Insisting {
+    /// Ends the process: nothing is lost that was not lost by the second.
+    Leaves,
+    /// Nothing more: a session holds variables that are worth waiting for.
+    Waits,
+}
+
+/// Handles SIGINT, SIGTERM and SIGHUP from now on.
+pub(super) fn install(printer: &Arc<Printer>, insisting: Insisting) {
+    let printer = printer.clone();
+    let pressed = AtomicU32::new(0);
+    let installed = ctrlc::set_handler(move || {
+        if !interrupt::requested() {
+            pressed.store(0, Ordering::Relaxed);
+        }
+        interrupt::request();
+        match pressed.fetch_add(1, Ordering::Relaxed) {
+            0 if !interrupt::now() => {
+                let lead = if std::io::stderr().is_terminal() { "\n" } else { "" };
+                printer.note(&format!("{lead}finishing this step, then saving; Ctrl-C again to stop at once"));
+            }
+            2.. if insisting == Insisting::Leaves => std::process::exit(130),
+            _ => {}
+        }
+    });
+    // Without a handler Ctrl-C still ends the process: the default.
+    drop(installed);
+}

@@ -1,0 +1,116 @@
+//! One micro-batch: examples padded on the right to one rectangle, with the weight of its loss.
+//!
+//! Causal language model convention of transformers: `labels` line up with `input_ids` and the model shifts inside, so
+//! position 0 is never predicted. Padding is never labelled and never attended to.
+
+use super::IGNORE_INDEX;
+use super::tokenize::Example;
+use crate::engine::Result;
+use candle_core::{Device, Tensor};
+use std::sync::Arc;
+
+/// `rows` sequences padded to `width` tokens. Row-major: token `t` of row `b` is at `b * width + t`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Sequences.
+    pub rows: usize,
+    /// Tokens of each row, padding included.
+    pub width: usize,
+    /// `[rows, width]` token ids.
+    pub input_ids: Vec<u32>,
+    /// `[rows, width]` labels, [`IGNORE_INDEX`] on padding and on what is only read.
+    pub labels: Vec<i64>,
+    /// Tokens of each row that are not padding.
+    pub lengths: Vec<usize>,
+    /// Tokens that are not padding.
+    pub tokens: usize,
+    /// Labels that are predicted: those after position 0 that are not [`IGNORE_INDEX`].
+    pub label_tokens: usize,
+    /// This batch's share of its optimizer window: the loss to differentiate is `mean loss * weight`. 1 on its own.
+    pub weight: f64,
+    /// The [`Example::source`] of each row.
+    pub indices: Vec<usize>,
+}
+
+impl Batch {
+    /// Pads `examples` to the longest of them, rounded up to a multiple of `multiple` (at least 1).
+    pub fn collate(examples: &[Arc<Example>], pad_id: u32, multiple: usize) -> Self {
+        let lengths: Vec<usize> = examples.iter().map(|e| e.ids.len()).collect();
+        let width = lengths.iter().copied().max().unwrap_or(0).next_multiple_of(multiple.max(1));
+        let mut input_ids = Vec::with_capacity(examples.len() * width);
+        let mut labels = Vec::with_capacity(examples.len() * width);
+        for (row, example) in examples.iter().enumerate() {
+            input_ids.extend_from_slice(&example.ids);
+            input_ids.resize((row + 1) * width, pad_id);
+            labels.extend_from_slice(&example.labels);
+            labels.resize((row + 1) * width, IGNORE_INDEX);
+        }
+        Batch {
+            rows: examples.len(),
+            width,
+            input_ids,
+            labels,
+            tokens: lengths.iter().sum(),
+            lengths,
+            label_tokens: examples.iter().map(|e| e.label_tokens()).sum(),
+            weight: 1.0,
+            indices: examples.iter().map(|e| e.source).collect(),
+        }
+    }
+
+    /// `[rows, width]`: 1 on tokens, 0 on padding.
+    pub fn attention_mask(&self) -> Vec<u8> {
+        let row = |&length: &usize| (0..self.width).map(move |t| u8::from(t < length));
+        self.lengths.iter().flat_map(row).collect()
+    }
+
+    /// `input_ids` as a U32 tensor `[rows, width]`.
+    pub fn input_tensor(&self, device: &Device) -> Result<Tensor> {
+        Ok(Tensor::from_slice(&self.input_ids, (self.rows, self.width), device)?)
+    }
+
+    /// `labels` as an I64 tensor `[rows, width]`.
+    pub fn labels_tensor(&self, device: &Device) -> Result<Tensor> {
+        Ok(Tensor::from_slice(&self.labels, (self.rows, self.width), device)?)
+    }
+
+    /// [`Batch::attention_mask`] as a U8 tensor `[rows, width]`.
+    pub fn mask_tensor(&self, device: &Device) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.attention_mask(), (self.rows, self.width), device)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(ids: &[u32], masked: usize, source: usize) -> Arc<Example> {
+        let labels = ids.iter().enumerate().map(|(i, &id)| if i < masked { -100 } else { i64::from(id) }).collect();
+        Arc::new(Example { ids: ids.to_vec(), labels, source, lost: 0 })
+    }
+
+    /// Protects the rectangle: right padding, no label on padding, lengths and counts; EOS that equals padding stays
+    /// labelled where it is a token.
+    #[test]
+    fn pads_on_the_right() {
+        let batch = Batch::collate(&[example(&[5, 6, 9], 1, 3), example(&[7, 9], 0, 8)], 9, 1);
+        assert_eq!((batch.rows, batch.width), (2, 3));
+        assert_eq!(batch.input_ids, [5, 6, 9, 7, 9, 9]);
+        assert_eq!(batch.labels, [-100, 6, 9, 7, 9, -100]);
+        assert_eq!(batch.attention_mask(), [1, 1, 1, 1, 1, 0]);
+        assert_eq!((batch.tokens, batch.label_tokens), (5, 2 + 1));
+        assert_eq!((batch.lengths.as_slice(), batch.indices.as_slice()), (&[3, 2][..], &[3, 8][..]));
+    }
+
+    /// Protects padding to a multiple, and the tensors' shapes and dtypes.
+    #[test]
+    fn tensors_have_the_shape() {
+        let batch = Batch::collate(&[example(&[5, 6, 9], 1, 0)], 2, 8);
+        assert_eq!(batch.width, 8);
+        let ids = batch.input_tensor(&Device::Cpu).unwrap();
+        let labels = batch.labels_tensor(&Device::Cpu).unwrap();
+        assert_eq!((ids.dims(), ids.dtype()), (&[1, 8][..], candle_core::DType::U32));
+        assert_eq!(labels.to_vec2::<i64>().unwrap(), [[-100, 6, 9, -100, -100, -100, -100, -100]]);
+        assert_eq!(batch.mask_tensor(&Device::Cpu).unwrap().to_vec2::<u8>().unwrap(), [[1, 1, 1, 0, 0, 0, 0, 0]]);
+    }
+}

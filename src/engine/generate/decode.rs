@@ -1,0 +1,142 @@
+//! The decoding loop: prompt through the model once, then token by token through the cache.
+
+use super::sampling::{Sampler, SamplingConfig};
+use super::stop::{StopReason, Stopping};
+use crate::engine::autograd::no_grad_guard;
+use crate::engine::data::tokenize::prompt_ids;
+use crate::engine::error::{Error, Result};
+use crate::engine::interrupt;
+use crate::engine::llama::{Llama, cache::KvCache};
+use candle_core::{DType, Tensor as Value};
+
+/// How to continue a prompt.
+#[derive(Debug, Clone)]
+pub struct GenerateConfig {
+    /// How each token is chosen; the default is greedy.
+    pub sampling: SamplingConfig,
+    /// Most tokens to add, at least 1.
+    pub max_new_tokens: usize,
+    /// Texts that end the answer (and are no part of it), besides the model's own end tokens.
+    pub stop: Vec<String>,
+    /// Whether the model's end tokens end the answer.
+    pub stop_at_eos: bool,
+}
+
+impl Default for GenerateConfig {
+    fn default() -> Self {
+        GenerateConfig { sampling: SamplingConfig::default(), max_new_tokens: 128, stop: Vec::new(), stop_at_eos: true }
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Generated {
+    /// The tokens added, an end token included.
+    pub ids: Vec<u32>,
+    /// Their text: without special tokens and without the stop text.
+    pub text: String,
+    /// Tokens in the prompt, BOS included.
+    pub prompt_tokens: usize,
+    /// Why it ended.
+    pub reason: StopReason,
+}
+
+impl Llama {
+    /// The ids of `prompt` as this model reads it: with BOS where its tokenizer adds one, never with EOS.
+    ///
+    /// # Errors
+    /// If the model has no tokenizer.
+    pub fn prompt_ids(&self, prompt: &str) -> Result<Vec<u32>> {
+        let tokenizer = self.tokenizer()?;
+        Ok(prompt_ids(tokenizer, tokenizer.encode(prompt)?))
+    }
+
+    /// The model's tokenizer.
+    ///
+    /// # Errors
+    /// If its files had none.
+    pub fn tokenizer(&self) -> Result<&crate::engine::tokenizer::Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::config_help(
+                "this model has no tokenizer",
+                "load it from files that include one, or work with token ids",
+            )
+        })
+    }
+
+    /// Continues `prompt` (token ids, at least one), calling `on_text` with each piece of text as it becomes certain.
+    /// Dropout is off. An answer that reaches the model's last position ends there.
+    ///
+    /// # Errors
+    /// If the prompt is empty or too long, the logits are not finite, or on Ctrl-C.
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        config: &GenerateConfig,
+        on_text: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<Generated> {
+        let training = std::mem::replace(&mut self.training, false);
+        let answer = self.decode(prompt, config, on_text);
+        self.training = training;
+        answer
+    }
+
+    fn decode(
+        &self,
+        prompt: &[u32],
+        config: &GenerateConfig,
+        on_text: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<Generated> {
+        let room = self.config.max_position_embeddings;
+        if prompt.is_empty() || prompt.len() > room {
+            return Err(Error::config(format!(
+                "generate: the prompt has {} tokens; it needs at least 1 and at most the model's {room} positions",
+                prompt.len()
+            )));
+        }
+        let _mode = no_grad_guard();
+        let mut sampler = Sampler::new(config.sampling.clone())?;
+        let end_tokens = match &self.tokenizer {
+            Some(t) if config.stop_at_eos => t.stop_ids().to_vec(),
+            None if config.stop_at_eos => self.config.eos_token_ids.clone(),
+            _ => Vec::new(),
+        };
+        let mut stopping = Stopping::new(&end_tokens, config.stop.clone(), config.max_new_tokens)?;
+        let mut stream = self.tokenizer.as_ref().map(|t| t.stream());
+        let mut cache = KvCache::new(self.blocks.len());
+        let mut history = prompt.to_vec();
+        let mut answer =
+            Generated { ids: Vec::new(), text: String::new(), prompt_tokens: prompt.len(), reason: StopReason::Length };
+        let mut next = prompt.to_vec();
+        loop {
+            interrupt::poll_any()?;
+            let ids = Value::from_vec(next, (1, history.len() - cache.len()), &self.device)?;
+            let logits = self.next_logits(&ids, &mut cache)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let id = sampler.next(&logits, &history)?;
+            history.push(id);
+            answer.ids.push(id);
+            let ended = stopping.token(id);
+            if let Some(reason @ StopReason::Token(_)) = ended {
+                answer.reason = reason;
+                break;
+            }
+            if let Some(piece) = stream.as_mut().map(|s| s.push(id)).transpose()?.flatten() {
+                let (certain, stop) = stopping.text(&piece);
+                on_text(&certain)?;
+                answer.text.push_str(&certain);
+                if let Some(reason) = stop {
+                    answer.reason = reason;
+                    return Ok(answer);
+                }
+            }
+            if ended.is_some() || history.len() >= room {
+                break;
+            }
+            next = vec![id];
+        }
+        let rest = stopping.finish();
+        on_text(&rest)?;
+        answer.text.push_str(&rest);
+        Ok(answer)
+    }
+}

@@ -1,0 +1,130 @@
+//! The model: embedding, blocks, final norm, output projection.
+
+use super::attention::Span;
+use super::block::Block;
+use super::cache::KvCache;
+use super::config::LlamaConfig;
+use super::positions::Positions;
+use crate::engine::autograd::{Tensor, checkpoint, checkpoint::Segment};
+use crate::engine::error::{Error, Result};
+use crate::engine::interrupt;
+use crate::engine::lora::LoraConfig;
+use crate::engine::ops::{embedding::embedding, linear::linear, rms_norm::rms_norm};
+use crate::engine::param::Param;
+use crate::engine::tokenizer::Tokenizer;
+use candle_core::{DType, Device, Tensor as Value};
+use std::sync::Arc;
+
+/// A LLaMA model that can be trained. Parameter names are Hugging Face's; RoPE is half-split.
+#[derive(Debug)]
+pub struct Llama {
+    /// Hyper-parameters.
+    pub config: LlamaConfig,
+    /// Where it came from, for `adapter_config.json` and reports.
+    pub name: String,
+    /// Dtype of the base weights.
+    pub dtype: DType,
+    /// Where the weights are.
+    pub device: Device,
+    /// `[vocab, hidden]`.
+    pub embed: Param,
+    /// The blocks, shared with the segments that checkpointing replays.
+    pub blocks: Vec<Arc<Block>>,
+    /// Weight of the final norm, `[hidden]`.
+    pub norm: Param,
+    /// `[vocab, hidden]`; `None` where it is tied to the embedding.
+    pub head: Option<Param>,
+    /// The model's tokenizer, if its files had one.
+    pub tokenizer: Option<Tokenizer>,
+    /// Settings of the injected or loaded adapter.
+    pub lora: Option<LoraConfig>,
+    /// Blocks per checkpointed segment; 0: no checkpointing.
+    pub checkpoint_every: usize,
+    /// Whether dropout acts.
+    pub training: bool,
+    pub(super) positions: Positions,
+}
+
+impl Llama {
+    /// The output projection's weight, `[vocab, hidden]`.
+    pub fn head(&self) -> &Param {
+        self.head.as_ref().unwrap_or(&self.embed)
+    }
+
+    /// The residual stream after the last block, before the final norm: `[batch, seq, hidden]`.
+    ///
+    /// `ids` are `[batch, seq]`; `lengths` says how many of each row are not padding (on the right). With a cache the
+    /// tokens follow those already in it.
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary, the sequence is longer than the model's positions, or Ctrl-C was pressed.
+    pub fn hidden(&self, ids: &Value, lengths: Option<&[usize]>, cache: Option<&mut KvCache>) -> Result<Tensor> {
+        let (_, seq) = ids.dims2().map_err(|_| {
+            Error::shape_help(
+                "forward",
+                format!("ids must be [batch, seq], not {:?}", ids.dims()),
+                "unsqueeze(0) makes a batch of one",
+            )
+        })?;
+        let start = cache.as_ref().map_or(0, |c| c.len());
+        if start + seq > self.config.max_position_embeddings {
+            return Err(Error::config_help(
+                format!(
+                    "a sequence of {} tokens is longer than the model's {} positions",
+                    start + seq,
+                    self.config.max_position_embeddings
+                ),
+                "shorten it, e.g. with max_seq_len",
+            ));
+        }
+        let (cos, sin) = self.positions.rows(start, seq)?;
+        let span = Span { cos, sin, lengths: lengths.map(<[usize]>::to_vec), training: self.training };
+        let mut x = embedding(self.embed.tensor()?, &ids.to_device(&self.device)?)?;
+        if let Some(cache) = cache {
+            for (i, block) in self.blocks.iter().enumerate() {
+                interrupt::poll()?;
+                x = block.forward(&x, &span, Some(cache.block(i)?))?;
+            }
+            cache.advance(seq);
+            return Ok(x);
+        }
+        let every = if self.checkpoint_every == 0 { 1 } else { self.checkpoint_every };
+        for blocks in self.blocks.chunks(every) {
+            interrupt::poll()?;
+            x = if self.checkpoint_every == 0 {
+                blocks[0].forward(&x, &span, None)?
+            } else {
+                let (blocks, span) = (blocks.to_vec(), span.clone());
+                let segment: Segment = Arc::new(move |inputs: &[Tensor]| {
+                    let mut x = inputs[0].clone();
+                    for block in &blocks {
+                        x = block.forward(&x, &span, None)?;
+                    }
+                    Ok(vec![x])
+                });
+                let mut out = checkpoint(segment, &[x])?;
+                out.pop().ok_or_else(|| Error::config("checkpoint: a segment returned nothing"))?
+            };
+        }
+        Ok(x)
+    }
+
+    /// Logits `[batch, seq, vocab]` of `ids` `[batch, seq]`, in autocast's dtype or the weights'.
+    pub fn forward(&self, ids: &Value, lengths: Option<&[usize]>) -> Result<Tensor> {
+        let x = self.hidden(ids, lengths, None)?;
+        self.project(&x)
+    }
+
+    /// Logits of the last position only, `[batch, vocab]` in f32 or f64, appending to `cache`.
+    pub fn next_logits(&self, ids: &Value, cache: &mut KvCache) -> Result<Value> {
+        let x = self.hidden(ids, None, Some(cache))?;
+        let last = x.value().narrow(1, x.dims()[1].saturating_sub(1), 1)?.squeeze(1)?;
+        let logits = self.project(&Tensor::new(last))?;
+        Ok(logits.value().to_dtype(crate::engine::ops::cpu::accumulator(logits.dtype()))?)
+    }
+
+    fn project(&self, x: &Tensor) -> Result<Tensor> {
+        let x = rms_norm(x, self.norm.tensor()?, self.config.rms_norm_eps)?;
+        linear(&x, self.head().tensor()?, None)
+    }
+}

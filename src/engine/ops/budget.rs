@@ -1,0 +1,66 @@
+//! How much memory one tensor may ask for: sizes come from scripts and files, and an allocation that fails aborts.
+
+use crate::engine::error::{Error, Result};
+use crate::engine::memory;
+use candle_core::DType;
+use std::sync::OnceLock;
+
+/// Bytes this process may use: the machine's memory, or its control group's limit where that is smaller.
+fn limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+            let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+            let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            kib.checked_mul(1024)
+        });
+        let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|s| s.trim().parse().ok());
+        // Where neither is known, refuse only what no machine holds.
+        machine.unwrap_or(1 << 40).min(group.unwrap_or(usize::MAX))
+    })
+}
+
+/// Number of elements of a tensor of shape `dims`.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] if a tensor of that size and `dtype` does not fit into memory beside what is in use, and
+/// [`Error::Shape`] if it has more than eight dimensions (what candle's iterators take).
+pub fn elements(op: &'static str, dims: &[usize], dtype: DType) -> Result<usize> {
+    const MAX_RANK: usize = 8;
+    if dims.len() > MAX_RANK {
+        return Err(Error::shape(
+            op,
+            format!("a tensor has at most {MAX_RANK} dimensions, {dims:?} has {}", dims.len()),
+        ));
+    }
+    // Zero anywhere means no memory, whatever the others are; the product of the others must still be a number.
+    let count = dims.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d));
+    let bytes = count.and_then(|n| n.checked_mul(dtype.size_in_bytes()));
+    let empty = dims.contains(&0);
+    match (count, bytes) {
+        (Some(_), Some(_)) if empty => Ok(0),
+        (Some(n), Some(bytes)) if bytes <= limit().saturating_sub(memory::current()) => Ok(n),
+        _ => Err(Error::OutOfMemory(format!(
+            "{op}: a {} tensor of shape {dims:?} needs {}; {} MiB of {} MiB are in use",
+            dtype.as_str(),
+            bytes.map_or("more bytes than can be counted".into(), |b| format!("{} MiB", b >> 20)),
+            memory::current() >> 20,
+            limit() >> 20
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects the process: a size that overflows or does not fit is an error, not an abort.
+    #[test]
+    fn hostile_sizes_are_refused() {
+        assert_eq!(elements("zeros", &[2, 3], DType::F32).unwrap(), 6);
+        assert_eq!(elements("zeros", &[0, 3], DType::F32).unwrap(), 0);
+        for dims in [vec![usize::MAX, 2], vec![1 << 45], vec![0, usize::MAX, usize::MAX], vec![1; 9]] {
+            assert!(elements("zeros", &dims, DType::F32).is_err(), "{dims:?}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Linear map: `y = x W^T + b`.
+//!
+//! `dx = dy W`, `dW = dy^T x`, `db = rows of dy summed`; for a frozen weight neither `dW` is computed nor `x` kept.
+//! Matmul class: computes in autocast's dtype, and so is its result.
+
+use crate::engine::autograd::{Tensor, mode, record};
+use crate::engine::error::{Error, Result};
+use candle_core::{D, DType, Tensor as Value};
+
+/// `x` `[.., in]` by `weight` `[out, in]` and an optional `bias` `[out]`: `[.., out]`, in autocast's dtype or, without
+/// autocast, in the dtype of `x`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    check("linear", x, weight)?;
+    if let Some(b) = bias
+        && b.dims() != [weight.dims()[0]]
+    {
+        return Err(Error::shape(
+            "linear",
+            format!("bias {:?} does not fit a weight of shape {:?}", b.dims(), weight.dims()),
+        ));
+    }
+    let dtype = compute_dtype(x);
+    let mut value = product(x.value(), weight.value(), dtype)?;
+    if let Some(b) = bias {
+        value = value.broadcast_add(&b.value().to_dtype(dtype)?)?;
+    }
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    Ok(record("linear", value, &inputs, |needs| {
+        let (x_dtype, w, needs) = (x.dtype(), weight.value().clone(), needs.to_vec());
+        let x = needs[1].then(|| x.value().clone());
+        let b_dtype = bias.map(Tensor::dtype);
+        move |dy| {
+            let dx = if needs[0] { Some(input_grad(&dy, &w, dtype)?.to_dtype(x_dtype)?) } else { None };
+            let dw = x.map(|x| weight_grad(&dy, &x, dtype)?.to_dtype(w.dtype()).map_err(Error::from)).transpose()?;
+            let mut grads = vec![dx, dw];
+            if let Some(b_dtype) = b_dtype {
+                grads.push(if needs[2] { Some(rows(&dy)?.sum(0)?.to_dtype(b_dtype)?) } else { None });
+            }
+            Ok(grads)
+        }
+    }))
+}
+
+/// The dtype that a matmul-class operation on `x` computes in.
+pub(super) fn compute_dtype(x: &Tensor) -> DType {
+    mode::autocast().dtype().unwrap_or(x.dtype())
+}
+
+pub(super) fn check(op: &'static str, x: &Tensor, weight: &Tensor) -> Result<()> {
+    match (x.dims().last(), weight.dims()) {
+        (Some(n), [_, inner]) if n == inner => Ok(()),
+        _ => Err(Error::shape(
+            op,
+            format!("x {:?} does not fit a weight [out, in] of shape {:?}", x.dims(), weight.dims()),
+        )),
+    }
+}
+
+/// `[.., n]` as `[rows, n]`.
+pub(super) fn rows(x: &Value) -> Result<Value> {
+    let n = x.dim(D::Minus1)?;
+    let count = x.elem_count() / n.max(1);
+    Ok(x.contiguous()?.reshape((count, n))?)
+}
+
+/// `x W^T` in `dtype`.
+pub(super) fn product(x: &Value, w: &Value, dtype: DType) -> Result<Value> {
+    let mut dims = x.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = w.dim(0)?;
+    }
+    if x.elem_count() == 0 || w.elem_count() == 0 {
+        return Ok(Value::zeros(dims, dtype, x.device())?);
+    }
+    Ok(rows(&x.to_dtype(dtype)?)?.matmul(&w.to_dtype(dtype)?.t()?)?.reshape(dims)?)
+}
+
+/// `dy W` in `dtype`.
+pub(super) fn input_grad(dy: &Value, w: &Value, dtype: DType) -> Result<Value> {
+    let mut dims = dy.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = w.dim(1)?;
+    }
+    if dy.elem_count() == 0 || w.elem_count() == 0 {
+        return Ok(Value::zeros(dims, dtype, dy.device())?);
+    }
+    Ok(rows(&dy.to_dtype(dtype)?)?.matmul(&w.to_dtype(dtype)?)?.reshape(dims)?)
+}
+
+/// `dy^T x` in `dtype`.
+pub(super) fn weight_grad(dy: &Value, x: &Value, dtype: DType) -> Result<Value> {
+    let (dy, x) = (rows(&dy.to_dtype(dtype)?)?, rows(&x.to_dtype(dtype)?)?);
+    if x.elem_count() == 0 || dy.elem_count() == 0 {
+        return Ok(Value::zeros((dy.dim(1)?, x.dim(1)?), dtype, x.device())?);
+    }
+    Ok(dy.t()?.matmul(&x)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::autograd::gradcheck::{check as gradcheck, sample};
+    use crate::engine::autograd::{Autocast, autocast_guard, stats};
+
+    /// Protects every projection: plain, strided, empty, with and without bias.
+    #[test]
+    fn gradients() {
+        for dims in [vec![2, 3, 4], vec![3, 4], vec![0, 4], vec![4]] {
+            let x = sample(&dims, 1);
+            gradcheck(&[x.clone(), sample(&[5, 4], 2)], |t| linear(&t[0], &t[1], None));
+            gradcheck(&[x, sample(&[5, 4], 2), sample(&[5], 3)], |t| linear(&t[0], &t[1], Some(&t[2])));
+        }
+        let strided = sample(&[4, 3], 1).t().unwrap();
+        gradcheck(&[strided, sample(&[4, 5], 2).t().unwrap()], |t| linear(&t[0], &t[1], None));
+    }
+
+    /// Protects the point of LoRA: a frozen weight gets no gradient, and none is computed.
+    #[test]
+    fn frozen_weight_costs_nothing() -> Result<()> {
+        let (x, w) = (Tensor::parameter(sample(&[2, 4], 1))?, Tensor::new(sample(&[3, 4], 2)));
+        stats::reset();
+        let y = linear(&x, &w, None)?;
+        crate::engine::autograd::backward(&[(y.clone(), y.value().ones_like()?)])?;
+        assert_eq!(stats::by_op()["linear"].input_grads, 1);
+        assert!(w.grad().is_none() && x.grad().is_some());
+        Ok(())
+    }
+
+    /// Protects mixed precision: low dtype out, gradients in the inputs' own dtype.
+    #[test]
+    fn autocast_computes_low() -> Result<()> {
+        let (x, w) =
+            (Tensor::parameter(sample(&[2, 4], 1).to_dtype(DType::F32)?)?, Tensor::parameter(sample(&[3, 4], 2))?);
+        for (policy, dtype) in [(Autocast::Bf16, DType::BF16), (Autocast::F16, DType::F16)] {
+            let _mode = autocast_guard(policy);
+            let y = linear(&x, &w, None)?;
+            assert_eq!(y.dtype(), dtype);
+            crate::engine::autograd::backward(&[(y.clone(), y.value().ones_like()?)])?;
+        }
+        assert_eq!((x.grad().unwrap().dtype(), w.grad().unwrap().dtype()), (DType::F32, DType::F64));
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! LoRA linear: `y = x W^T + b + scale * dropout(x) A^T B^T`, one op with one node.
+//!
+//! Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021; `peft.tuners.lora.Linear`. Kept for
+//! backward: `x` (shared with its other users) and `h = dropout(x) A^T` `[rows, rank]`; the dropped input and its mask
+//! are made again from the random stream. With `dh = scale * dy B`:
+//! `dB = scale * dy^T h`, `dA = dh^T dropout(x)`, `dx = dy W + dropout'(dh A)`.
+
+use super::dropout_mask;
+use super::linear::{check, compute_dtype, input_grad, product, rows, weight_grad};
+use crate::engine::autograd::{Tensor, backward::add_in_place, record};
+use crate::engine::error::{Error, Result};
+use crate::engine::rng;
+use candle_core::Tensor as Value;
+
+/// What an adapter adds to a linear map.
+#[derive(Debug, Clone)]
+pub struct LoraWeights<'a> {
+    /// `[rank, in]`.
+    pub a: &'a Tensor,
+    /// `[out, rank]`.
+    pub b: &'a Tensor,
+    /// `alpha / rank`, or `alpha / sqrt(rank)` for rsLoRA.
+    pub scale: f64,
+    /// Dropout probability on the adapter's input; 0 outside training.
+    pub dropout: f64,
+}
+
+/// `x` `[.., in]` through a frozen or trainable `weight` `[out, in]` and an adapter: `[.., out]`. As PEFT, the adapter's
+/// path is computed in autocast's dtype or else in the adapter's own, and added in the result's dtype.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &LoraWeights<'_>) -> Result<Tensor> {
+    check("lora_linear", x, weight)?;
+    let (out, inner) = (weight.dims()[0], weight.dims()[1]);
+    let rank = lora.a.dims().first().copied().unwrap_or(0);
+    if lora.a.dims() != [rank, inner] || lora.b.dims() != [out, rank] {
+        return Err(Error::shape(
+            "lora_linear",
+            format!(
+                "A {:?} and B {:?} do not fit a weight of shape {:?}: they must be [rank, {inner}] and [{out}, rank]",
+                lora.a.dims(),
+                lora.b.dims(),
+                weight.dims()
+            ),
+        ));
+    }
+    dropout_mask::check(lora.dropout)?;
+    let dtype = compute_dtype(x);
+    let low = crate::engine::autograd::mode::autocast().dtype().unwrap_or(lora.a.dtype());
+    let (scale, p) = (lora.scale, lora.dropout);
+    let stream = rng::take(if p > 0.0 { x.len() } else { 0 });
+
+    let mut value = product(x.value(), weight.value(), dtype)?;
+    if let Some(b) = bias {
+        value = value.broadcast_add(&b.value().to_dtype(dtype)?)?;
+    }
+    let h = product(&dropout_mask::apply(x.value(), stream, p)?, lora.a.value(), low)?;
+    let delta = (product(&h, lora.b.value(), low)? * scale)?.to_dtype(dtype)?;
+    if value.elem_count() > 0 {
+        add_in_place(&value, &delta)?;
+    }
+
+    let mut inputs = vec![x, weight, lora.a, lora.b];
+    inputs.extend(bias);
+    Ok(record("lora_linear", value, &inputs, |needs| {
+        let needs = needs.to_vec();
+        let bias_dtype = bias.map(Tensor::dtype);
+        let (x, w) = (x.value().clone(), weight.value().clone());
+        let (a, b) = (lora.a.value().clone(), lora.b.value().clone());
+        move |dy: Value| {
+            let scaled = (dy.to_dtype(low)? * scale)?;
+            let dh = input_grad(&scaled, &b, low)?; // [.., rank]
+            let db = if needs[3] { Some(weight_grad(&scaled, &h, low)?.to_dtype(b.dtype())?) } else { None };
+            drop(scaled);
+            let da = if needs[2] {
+                let dropped = dropout_mask::apply(&x, stream, p)?;
+                Some(weight_grad(&dh, &dropped, low)?.to_dtype(a.dtype())?)
+            } else {
+                None
+            };
+            let dx = if needs[0] {
+                let dx = input_grad(&dy, &w, dtype)?.to_dtype(x.dtype())?;
+                let through = dropout_mask::apply(&input_grad(&dh, &a, low)?.to_dtype(x.dtype())?, stream, p)?;
+                if dx.elem_count() > 0 {
+                    add_in_place(&dx, &through)?;
+                }
+                Some(dx)
+            } else {
+                None
+            };
+            let dw = if needs[1] { Some(weight_grad(&dy, &x, dtype)?.to_dtype(w.dtype())?) } else { None };
+            let mut grads = vec![dx, dw, da, db];
+            if let Some(bias_dtype) = bias_dtype {
+                grads.push(if needs[4] { Some(rows(&dy)?.sum(0)?.to_dtype(bias_dtype)?) } else { None });
+            }
+            Ok(grads)
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::autograd::gradcheck::{check as gradcheck, sample};
+
+    /// Protects the adapter's gradients, with dropout on: the finite differences see the same mask.
+    #[test]
+    fn gradients() {
+        for (p, dims) in [(0.0, vec![2, 3, 4]), (0.4, vec![2, 3, 4]), (0.4, vec![0, 4]), (1.0, vec![3, 4])] {
+            let inputs =
+                [sample(&dims, 1), sample(&[5, 4], 2), sample(&[2, 4], 3), sample(&[5, 2], 4), sample(&[5], 5)];
+            gradcheck(&inputs, |t| {
+                rng::seed(11);
+                let lora = LoraWeights { a: &t[2], b: &t[3], scale: 2.0, dropout: p };
+                lora_linear(&t[0], &t[1], Some(&t[4]), &lora)
+            });
+        }
+        let strided =
+            [sample(&[4, 3], 1).t().unwrap(), sample(&[4, 5], 2).t().unwrap(), sample(&[2, 4], 3), sample(&[5, 2], 4)];
+        gradcheck(&strided, |t| {
+            lora_linear(&t[0], &t[1], None, &LoraWeights { a: &t[2], b: &t[3], scale: 0.5, dropout: 0.0 })
+        });
+    }
+
+    /// Protects the definition: only the adapter's path is scaled, and B = 0 changes nothing.
+    #[test]
+    fn definition() -> Result<()> {
+        let (x, w) = (Tensor::new(sample(&[3, 4], 1)), Tensor::new(sample(&[5, 4], 2)));
+        let (a, b) = (Tensor::new(sample(&[2, 4], 3)), Tensor::new(sample(&[5, 2], 4)));
+        let base = super::super::linear::linear(&x, &w, None)?;
+        let zero = Tensor::new(b.value().zeros_like()?);
+        let off = lora_linear(&x, &w, None, &LoraWeights { a: &a, b: &zero, scale: 2.0, dropout: 0.0 })?;
+        let on = lora_linear(&x, &w, None, &LoraWeights { a: &a, b: &b, scale: 2.0, dropout: 0.0 })?;
+        let want = (base.value() + (x.value().matmul(&a.value().t()?)?.matmul(&b.value().t()?)? * 2.0)?)?;
+        let max = |x: Value| x.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+        assert_eq!(max((off.value() - base.value())?), 0.0);
+        assert!(max((on.value() - want)?) < 1e-12);
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Where inputs come from: a line editor on a terminal, lines of a pipe elsewhere.
+
+use super::{
+    commands::Next,
+    helper::Helper,
+    session::{Ended, Session},
+};
+use crate::engine::interrupt;
+use crate::script::{Diagnostic, incomplete};
+use rustyline::{ColorMode, Config, Editor, error::ReadlineError, history::DefaultHistory};
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+
+const PROMPT: &str = "> ";
+
+/// Feeds `session` until its inputs end.
+pub(super) fn run(session: &mut Session, report: &dyn Fn(&Diagnostic)) -> Ended {
+    if std::io::stdin().is_terminal() {
+        match editor() {
+            Ok(editor) => return terminal(session, editor, report),
+            Err(e) => report(&Diagnostic::new("terminal", format!("the line editor cannot start: {e}"))),
+        }
+    }
+    piped(session, report)
+}
+
+fn editor() -> rustyline::Result<Editor<Helper, DefaultHistory>> {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let color = if plain { ColorMode::Disabled } else { ColorMode::Enabled };
+    let config = Config::builder().history_ignore_space(true).max_history_size(10_000)?.color_mode(color).build();
+    let mut editor = Editor::with_config(config)?;
+    editor.set_helper(Some(Helper::default()));
+    Ok(editor)
+}
+
+fn terminal(session: &mut Session, mut editor: Editor<Helper, DefaultHistory>, report: &dyn Fn(&Diagnostic)) -> Ended {
+    let history = history_file();
+    if let Some(file) = &history {
+        // A missing file is a first session.
+        let _ = editor.load_history(file);
+    }
+    session.ctx.output.note(&format!("host {}; :help lists commands, Ctrl-D leaves", env!("CARGO_PKG_VERSION")));
+    loop {
+        if let Some(helper) = editor.helper_mut() {
+            helper.refresh(session);
+        }
+        match editor.readline(PROMPT) {
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) => {
+                // Sessions go on without their history where it cannot be kept.
+                let _ = editor.add_history_entry(text.as_str());
+                if let Some(file) = &history {
+                    let _ = editor.append_history(file);
+                }
+                match session.input(&text) {
+                    Ok(Next::Input) => {}
+                    Ok(Next::Leave) => return Ended::Well,
+                    Err(diagnostic) => report(&diagnostic),
+                }
+            }
+            // Ctrl-C clears the line.
+            Err(ReadlineError::Interrupted) => interrupt::clear(),
+            Err(ReadlineError::Eof) => return Ended::Well,
+            Err(e) => {
+                report(&Diagnostic::new("terminal", e.to_string()));
+                return Ended::Failed;
+            }
+        }
+    }
+}
+
+/// `$XDG_STATE_HOME/host/history`, with its folder made.
+fn history_file() -> Option<PathBuf> {
+    let absolute = |p: &PathBuf| p.is_absolute();
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(absolute);
+    let state = state.or_else(|| std::env::home_dir().filter(absolute).map(|home| home.join(".local/state")))?;
+    let folder = state.join("host");
+    std::fs::create_dir_all(&folder).ok()?;
+    Some(folder.join("history"))
+}
+
+/// Runs each input as soon as it is whole; the first error ends the session, like that of a script.
+fn piped(session: &mut Session, report: &dyn Fn(&Diagnostic)) -> Ended {
+    let mut pending = String::new();
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
+        let line = match lines.next().transpose() {
+            Ok(line) => line,
+            Err(e) => {
+                report(&Diagnostic::new("io", format!("standard input cannot be read: {e}")));
+                return Ended::Failed;
+            }
+        };
+        let last = line.is_none();
+        if let Some(line) = line {
+            pending = if pending.is_empty() { line } else { format!("{pending}\n{line}") };
+            if incomplete(&pending) {
+                continue;
+            }
+        }
+        let text = std::mem::take(&mut pending);
+        if !text.trim().is_empty() {
+            match session.input(&text) {
+                Ok(Next::Input) => {}
+                Ok(Next::Leave) => return Ended::Well,
+                Err(diagnostic) => {
+                    report(&diagnostic);
+                    return if diagnostic.is_interrupt() { Ended::Interrupted } else { Ended::Failed };
+                }
+            }
+        }
+        if last {
+            return Ended::Well;
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Assembly of the Rhai engine: grammar, limits, interrupts, output, modules, bindings.
+
+use super::{
+    parsing,
+    resolver::Resolver,
+    syntax::{Guard, Modes},
+};
+use crate::bindings::{self, Context, ScriptError};
+use crate::engine::autograd::{Autocast, autocast_guard, no_grad_guard};
+use crate::engine::{Error, Result, interrupt};
+use rhai::{Dynamic, Engine, OptimizationLevel};
+
+/// Nested calls of script functions; the script thread's stack holds several times as many.
+const CALL_LEVELS: usize = 64;
+/// Bytes in one string.
+const STRING_BYTES: usize = 256 << 20;
+/// Elements in one array and everything inside it; the same for maps.
+const ELEMENTS: usize = 64 << 20;
+
+/// The engine that runs scripts for `ctx`.
+pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
+    let mut engine = Engine::new();
+    // `Full` would run native calls while compiling.
+    engine.set_optimization_level(OptimizationLevel::Simple);
+    // A misspelt key must not read as `()`; `m.get("key")` is the lenient way.
+    engine.set_fail_on_invalid_map_property(true);
+    parsing::configure(&mut engine, MODES);
+    engine
+        .set_max_call_levels(CALL_LEVELS)
+        .set_max_string_size(STRING_BYTES)
+        .set_max_array_size(ELEMENTS)
+        .set_max_map_size(ELEMENTS);
+    engine.on_progress(|_| interrupt::now().then(|| Dynamic::from(ScriptError::from(Error::Interrupted))));
+
+    let output = ctx.output.clone();
+    engine.on_print(move |text| output.line(text));
+    let output = ctx.output.clone();
+    engine.on_debug(move |text, source, at| match at.line() {
+        Some(line) => output.line(&format!("{}:{line}: {text}", source.unwrap_or("?"))),
+        None => output.line(text),
+    });
+
+    engine.set_module_resolver(resolver);
+    bindings::register(&mut engine, ctx);
+    engine
+}
+
+/// The modes behind `no_grad` and `autocast`.
+const MODES: Modes = Modes { no_grad, autocast };
+
+fn no_grad() -> Guard {
+    Box::new(no_grad_guard())
+}
+
+fn autocast(policy: &str) -> Result<Guard> {
+    Ok(Box::new(autocast_guard(Autocast::parse(policy)?)))
+}

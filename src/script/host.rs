@@ -1,0 +1,112 @@
+//! A host for scripts: one engine, its sources, and the way from source text to a result or a [`Diagnostic`].
+
+use super::{
+    catalog::{self, Signature},
+    diagnostics::{self, Diagnostic},
+    engine, explain,
+    resolver::{Modules, Resolver},
+    sources::Sources,
+};
+use crate::bindings::Context;
+use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, Scope};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A script's text and where it came from.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// The name that diagnostics show.
+    pub name: String,
+    /// The text.
+    pub text: String,
+    /// The folder that relative imports start from; `None` for scripts inside the binary.
+    pub folder: Option<PathBuf>,
+}
+
+/// Runs scripts. Everything a script can reach was put in by [`Host::new`].
+pub struct Host {
+    engine: Engine,
+    sources: Arc<Sources>,
+    modules: Arc<Modules>,
+}
+
+impl Host {
+    /// A host for `ctx`, whose scripts import modules from below `folder` and the working directory.
+    pub fn new(ctx: &Context, folder: Option<&Path>) -> Self {
+        let sources = Arc::new(Sources::default());
+        let modules = Arc::new(Modules::default());
+        modules.admit(folder);
+        modules.admit(std::env::current_dir().ok().as_deref());
+        let resolver = Resolver { sources: sources.clone(), modules: modules.clone() };
+        Host { engine: engine::assemble(ctx, resolver), sources, modules }
+    }
+
+    /// The engine, for the session and for tools that look at scripts without running them.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The texts that have taken part so far.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Every function that scripts can call.
+    pub fn catalog(&self) -> Vec<Signature> {
+        catalog::collect(&self.engine)
+    }
+
+    /// Compiles `script`.
+    pub fn compile(&self, script: &Script) -> Result<AST, Box<Diagnostic>> {
+        self.sources.insert(&script.name, &script.text, script.folder.clone());
+        self.parse(&script.name, &script.text)
+    }
+
+    /// Compiles `text`, which [`Host::sources`] knows as `name`.
+    pub fn parse(&self, name: &str, text: &str) -> Result<AST, Box<Diagnostic>> {
+        let compiled = self.engine.compile(text);
+        let mut ast = compiled.map_err(|e| Box::new(diagnostics::from_parse_error(&e, name, &self.sources)))?;
+        ast.set_source(name);
+        Ok(ast)
+    }
+
+    /// Lets scripts import from below `folder` too.
+    pub fn admit(&self, folder: Option<&Path>) {
+        self.modules.admit(folder);
+    }
+
+    /// Compiles and runs `script`.
+    pub fn run(&self, script: &Script) -> Result<(), Box<Diagnostic>> {
+        let ast = self.compile(script)?;
+        let mut scope = Scope::new();
+        self.modules.enter(&script.name);
+        let result = self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast);
+        self.modules.leave(&script.name);
+        match result {
+            Ok(_) => Ok(()),
+            Err(err) => Err(Box::new(self.diagnose(&err, &script.name, &scope))),
+        }
+    }
+
+    /// `err` of the script `file`, whose variables were in `scope`.
+    pub fn diagnose(&self, err: &EvalAltResult, file: &str, scope: &Scope) -> Diagnostic {
+        let variables = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
+        let context = explain::Context { engine: &self.engine, sources: &self.sources, variables };
+        diagnostics::from_eval_error(err, file, &context)
+    }
+
+    /// `value` as a session shows it: strings in quotes, objects by their `to_debug`.
+    pub fn show(&self, value: Dynamic) -> String {
+        let fallback = value.to_string();
+        match self.engine.eval_fn_call::<ImmutableString>(rhai::FUNC_TO_DEBUG, None, (value,)) {
+            Ok(text) => text.to_string(),
+            Err(_) => fallback,
+        }
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("sources", &self.sources).finish_non_exhaustive()
+    }
+}

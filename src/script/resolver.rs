@@ -1,0 +1,175 @@
+//! `import`: the embedded standard library, and files below the script's folder or the working directory.
+//!
+//! A module is compiled and run once, however often it is imported; a cycle is an error that names its members; an
+//! error inside a module names that module's file and line.
+
+use super::{
+    embedded,
+    errors::to_rhai,
+    sources::{Sources, display_name},
+};
+use crate::engine::{Error, error::unknown_name};
+use rhai::{Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope, Shared};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type Found<T> = Result<T, Box<EvalAltResult>>;
+
+/// What modules there are; shared by the host and its resolver.
+#[derive(Default)]
+pub(super) struct Modules(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Folders, canonicalised, below which imported files must lie.
+    roots: Vec<PathBuf>,
+    loaded: HashMap<String, Shared<Module>>,
+    /// Scripts and modules whose top level is running now, outermost first.
+    running: Vec<String>,
+}
+
+impl Modules {
+    /// Lets scripts import from below `folder`, if there is one and it exists.
+    pub(super) fn admit(&self, folder: Option<&Path>) {
+        if let Some(real) = folder.and_then(|f| f.canonicalize().ok()) {
+            let roots = &mut self.state().roots;
+            if !roots.contains(&real) {
+                roots.push(real);
+            }
+        }
+    }
+
+    /// The top level of `name` begins to run: importing it from here on would be a cycle.
+    pub(super) fn enter(&self, name: &str) {
+        self.state().running.push(name.to_string());
+    }
+
+    /// The top level of `name` has ended.
+    pub(super) fn leave(&self, name: &str) {
+        self.state().running.retain(|n| n != name);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is consistent between any two statements that hold the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See the module's description.
+pub(super) struct Resolver {
+    pub(super) sources: Arc<Sources>,
+    pub(super) modules: Arc<Modules>,
+}
+
+impl Resolver {
+    /// The name that identifies the module and its text.
+    fn find(&self, importer: Option<&str>, path: &str) -> Result<(String, String, Option<PathBuf>), Error> {
+        if let Some(name) = path.strip_prefix("std/") {
+            let name = name.strip_suffix(".rhai").unwrap_or(name);
+            let known = embedded::STDLIB.iter().map(|(name, _)| *name);
+            let text = embedded::module(name).ok_or_else(|| unknown_name("module of std", name, known))?;
+            return Ok((format!("std/{name}"), text.to_string(), None));
+        }
+        let folder = match importer.and_then(|name| self.sources.get(name)) {
+            Some(source) => source.folder.ok_or_else(|| {
+                Error::config_help(
+                    format!("import \"{path}\": a script inside the binary imports only \"std/...\""),
+                    "copy the script to a folder of your own and run it from there",
+                )
+            })?,
+            None => PathBuf::from("."),
+        };
+        let mut file = folder.join(path);
+        if file.extension().is_none_or(|e| e != "rhai") {
+            file.as_mut_os_string().push(".rhai");
+        }
+        let real = file.canonicalize().map_err(|_| self.not_found(path, &file))?;
+        let roots = self.modules.state().roots.clone();
+        if !roots.iter().any(|root| real.starts_with(root)) {
+            let roots: Vec<_> = roots.iter().map(|r| r.display().to_string()).collect();
+            return Err(Error::config_help(
+                format!("import \"{path}\": {} lies outside the folders that scripts may import from", real.display()),
+                format!("modules are imported from below {}", roots.join(" and ")),
+            ));
+        }
+        let text = std::fs::read_to_string(&real).map_err(Error::io(display_name(&real)))?;
+        let folder = real.parent().map(Path::to_path_buf);
+        Ok((display_name(&real), text, folder))
+    }
+
+    fn not_found(&self, path: &str, file: &Path) -> Error {
+        let message = format!("import \"{path}\": there is no file {}", file.display());
+        match embedded::module(path) {
+            Some(_) => Error::config_help(message, format!("did you mean `import \"std/{path}\"`?")),
+            None => Error::config(message),
+        }
+    }
+
+    fn load(
+        &self,
+        engine: &Engine,
+        importer: Option<&str>,
+        path: &str,
+        pos: Position,
+        level: usize,
+    ) -> Found<Shared<Module>> {
+        let (name, text, folder) = self.find(importer, path).map_err(|e| at(to_rhai(e), pos))?;
+        {
+            let state = self.modules.state();
+            if let Some(module) = state.loaded.get(&name) {
+                return Ok(module.clone());
+            }
+            if let Some(start) = state.running.iter().position(|n| *n == name) {
+                let mut cycle = state.running[start..].to_vec();
+                cycle.push(name);
+                let err = Error::config_help(
+                    format!("cyclic import: {}", cycle.join(" -> ")),
+                    "move what both need into a third module",
+                );
+                return Err(at(to_rhai(err), pos));
+            }
+        }
+        self.sources.insert(&name, &text, folder);
+        self.modules.enter(&name);
+        let module = evaluate(engine, &name, &text, level);
+        self.modules.leave(&name);
+        let module = match module {
+            Ok(module) => Shared::new(module),
+            Err(err) => return Err(Box::new(EvalAltResult::ErrorInModule(name, err, pos))),
+        };
+        self.modules.state().loaded.insert(name, module.clone());
+        Ok(module)
+    }
+}
+
+/// A module sees the registered functions and its own imports, nothing of the importer: it means the same everywhere.
+fn evaluate(engine: &Engine, name: &str, text: &str, level: usize) -> Found<Module> {
+    let mut ast = engine.compile(text).map_err(|e| Box::new(EvalAltResult::from(e)))?;
+    ast.set_source(name);
+    let mut global = engine.new_global_runtime_state();
+    global.level = level;
+    Module::eval_ast_as_new_raw(engine, &mut Scope::new(), &mut global, &ast)
+}
+
+fn at(mut err: Box<EvalAltResult>, pos: Position) -> Box<EvalAltResult> {
+    err.set_position(pos);
+    err
+}
+
+impl ModuleResolver for Resolver {
+    fn resolve(&self, engine: &Engine, source: Option<&str>, path: &str, pos: Position) -> Found<Shared<Module>> {
+        self.load(engine, source, path, pos, 0)
+    }
+
+    fn resolve_raw(
+        &self,
+        engine: &Engine,
+        global: &mut GlobalRuntimeState,
+        _: &mut Scope,
+        path: &str,
+        pos: Position,
+    ) -> Found<Shared<Module>> {
+        self.load(engine, global.source(), path, pos, global.level)
+    }
+}

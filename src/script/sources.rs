@@ -1,0 +1,54 @@
+//! The text of every script that takes part: for snippets in diagnostics, and for the folder an import starts from.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One script's text.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The whole text.
+    pub text: Arc<str>,
+    /// The folder that its relative imports start from; `None` for embedded scripts, which import only `std/...`.
+    pub folder: Option<PathBuf>,
+}
+
+/// Source texts by the name that diagnostics show: a path as given, `std/...`, or `repl`.
+#[derive(Debug, Default)]
+pub struct Sources(Mutex<HashMap<String, Source>>);
+
+impl Sources {
+    /// Adds or replaces the text called `name`.
+    pub fn insert(&self, name: &str, text: &str, folder: Option<PathBuf>) {
+        self.map().insert(name.to_string(), Source { text: text.into(), folder });
+    }
+
+    /// Appends to the text called `name`, which grows as a session goes on.
+    pub fn append(&self, name: &str, text: &str, folder: Option<PathBuf>) {
+        let mut map = self.map();
+        let before = map.get(name).map_or("", |s| &s.text);
+        let text = format!("{before}{text}").into();
+        map.insert(name.to_string(), Source { text, folder });
+    }
+
+    /// The text called `name`.
+    pub fn get(&self, name: &str) -> Option<Source> {
+        self.map().get(name).cloned()
+    }
+
+    /// Line `line` (from 1) of the text called `name`.
+    pub fn line(&self, name: &str, line: usize) -> Option<String> {
+        self.get(name)?.text.lines().nth(line.checked_sub(1)?).map(str::to_string)
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, Source>> {
+        // A panic while the lock was held cannot leave the map half-written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How diagnostics name `path`: relative to the working directory where it lies below it.
+pub fn display_name(path: &Path) -> String {
+    let below = std::env::current_dir().ok().and_then(|cwd| path.strip_prefix(cwd).ok().map(Path::to_path_buf));
+    below.unwrap_or_else(|| path.to_path_buf()).display().to_string()
+}

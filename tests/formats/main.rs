@@ -1,0 +1,12 @@
+//! Reading models from disk: every format, whole and damaged.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod gguf;
+mod huggingface;
+mod llama2c;
+mod meta;
+mod paths;
+mod tiny;
+mod tokenizers;
