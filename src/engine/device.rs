@@ -22,7 +22,7 @@ pub fn parse(name: &str) -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<Device> {
-    Device::new_cuda(ordinal).map_err(|e| Error::Device(format!("cuda:{ordinal} cannot be used: {e}")))
+    Device::new_cuda(ordinal).map_err(|e| Error::Device(format!("cuda:{ordinal} cannot be used: {}", Error::from(e))))
 }
 
 #[cfg(not(feature = "cuda"))]

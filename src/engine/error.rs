@@ -127,7 +127,11 @@ impl Error {
 
 impl From<candle_core::Error> for Error {
     fn from(e: candle_core::Error) -> Self {
-        Error::Backend(e)
+        match e {
+            // Under RUST_BACKTRACE candle prints frames of its own into the message.
+            candle_core::Error::WithBacktrace { inner, .. } => Error::from(*inner),
+            other => Error::Backend(other),
+        }
     }
 }
 
