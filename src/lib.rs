@@ -2,6 +2,8 @@
 //!
 //! Layers, each importing only what stands below it: `cli` -> `repl` -> `script` -> `bindings` -> [`engine`] -> candle.
 
+#![deny(missing_docs)]
+
 pub mod bindings;
 pub mod builtin;
 pub mod cli;

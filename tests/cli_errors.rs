@@ -65,7 +65,7 @@ fn near_names_are_suggested() {
     case("print(now);", "error[unknown-variable]: no variable `now`", "`now` is a function: call it as `now(..)`");
     case(
         "no_grad { autocast \"bf61\" { 1 } }",
-        "error[config]: unknown autocast policy: `bf61`",
+        "error[config]: unknown autocast dtype: `bf61`",
         "did you mean `bf16`?",
     );
 }

@@ -227,7 +227,8 @@ fn figures_and_reports_are_written() {
         json!([{"set": "train", "prompt": "Name three primary colors.", "reference": "Red, yellow and blue.", "answer": a},
                {"set": "val", "prompt": "<b>Who</b> wrote \"Faust\"?\nOne line.", "reference": "Goethe.", "answer": b}])
     };
-    run.note("before", answers("Once upon a time, there was a little girl named Lily.\n\nShe", "One day, a boy")).unwrap();
+    run.note("before", answers("Once upon a time, there was a little girl named Lily.\n\nShe", "One day, a boy"))
+        .unwrap();
     run.note("after", answers("Red, yellow and blue.", "Goethe wrote it.")).unwrap();
     train(&mut run, 96);
     run.finish().unwrap();
@@ -260,7 +261,10 @@ fn figures_and_reports_are_written() {
         }
         let html = std::fs::read_to_string(run.dir().join("report.html")).unwrap();
         assert!(html.contains("<svg") && !html.contains("<odd>") && !html.contains("<b>Who"));
-        assert!(!html.contains("src=") && !html.contains("<script") && !html.contains("<link"), "a report loads nothing");
+        assert!(
+            !html.contains("src=") && !html.contains("<script") && !html.contains("<link"),
+            "a report loads nothing"
+        );
     }
 }
 

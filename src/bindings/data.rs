@@ -1,5 +1,6 @@
 //! `data::`: records, tokenized examples, batches.
 
+use super::error::placed;
 use super::host::function;
 use super::{OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
@@ -78,12 +79,12 @@ fn loading(engine: &mut Engine) {
         "/// Options: `fields`, a map from `instruction`, `input`, `output` to the file's own names.",
     ];
     function("load", ["path: string", "Records"], doc)
-        .set_into_module(&mut module, |path: &str| -> ScriptResult<Dataset> {
-            Ok(source::load(path, &Fields::default())?)
-        });
-    function("load", ["path: string", "options: Map", "Records"], doc).set_into_module(&mut module, load);
+        .set_into_module(&mut module, |at: NativeCallContext, path: &str| placed(&at, load(path, Map::new())));
+    function("load", ["path: string", "options: Map", "Records"], doc)
+        .set_into_module(&mut module, |at: NativeCallContext, path: &str, o: Map| placed(&at, load(path, o)));
     let doc = ["/// Records from an array of maps with `instruction`, `input` (optional) and `output`."];
-    function("records", ["list: Array", "Records"], doc).set_into_module(&mut module, from_array);
+    function("records", ["list: Array", "Records"], doc)
+        .set_into_module(&mut module, |at: NativeCallContext, list: Array| placed(&at, from_array(list)));
     let doc =
         ["/// ROUGE-L F1 of an answer against a reference, in 0..1, as the `rouge-score` package without stemming."];
     function("rouge_l", ["answer: string", "reference: string", "float"], doc)

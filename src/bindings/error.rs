@@ -5,7 +5,7 @@
 //! ```
 
 use crate::engine::Error;
-use rhai::{Dynamic, Engine, EvalAltResult, Position};
+use rhai::{Dynamic, Engine, EvalAltResult, NativeCallContext, Position};
 use std::sync::Arc;
 
 /// An engine error inside a script: what `catch (e)` binds.
@@ -67,6 +67,20 @@ impl Carried {
     pub fn release<T>(self, result: crate::engine::Result<T>) -> super::ScriptResult<T> {
         result.map_err(|err| self.0.unwrap_or_else(|| to_rhai(err)))
     }
+}
+
+/// `result` with the place of the call that `ctx` stands for: Rhai fills it in for methods and global functions, but not
+/// for functions of modules (`llama::load`).
+pub(super) fn placed<T>(
+    ctx: &NativeCallContext,
+    result: Result<T, Box<EvalAltResult>>,
+) -> Result<T, Box<EvalAltResult>> {
+    result.map_err(|mut e| {
+        if e.position().is_none() {
+            e.set_position(ctx.call_position());
+        }
+        e
+    })
 }
 
 pub(super) fn register(engine: &mut Engine) {

@@ -1,5 +1,6 @@
 //! `llama::`: making models. What a model can do is in `model`.
 
+use super::error::placed;
 use super::host::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::error::{Error, unknown_name};
@@ -7,7 +8,7 @@ use crate::engine::llama::{Llama, LlamaConfig, init::Init};
 use crate::engine::progress::Unit;
 use crate::engine::{Result, device};
 use candle_core::{DType, Device};
-use rhai::{Dynamic, Engine, Map, Module};
+use rhai::{Dynamic, Engine, Map, Module, NativeCallContext};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A model as scripts hold it: shared, so that passing it around copies nothing.
@@ -50,10 +51,14 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     ];
     let c = ctx.clone();
     function("load", ["source: string", "Model"], doc)
-        .set_into_module(&mut module, move |source: &str| load(&c, source, Map::new()));
+        .set_into_module(&mut module, move |at: NativeCallContext, source: &str| {
+            placed(&at, load(&c, source, Map::new()))
+        });
     let c = ctx.clone();
     function("load", ["source: string", "options: Map", "Model"], doc)
-        .set_into_module(&mut module, move |source: &str, options: Map| load(&c, source, options));
+        .set_into_module(&mut module, move |at: NativeCallContext, source: &str, options: Map| {
+            placed(&at, load(&c, source, options))
+        });
 
     let doc = [
         "/// A model from a configuration alone: a map of Hugging Face's fields, or a name such as \"llama-2-7b\".",
@@ -62,10 +67,14 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     ];
     let c = ctx.clone();
     function("from_config", ["config: Map or string", "Model"], doc)
-        .set_into_module(&mut module, move |config: Dynamic| from_config(&c, &config, Map::new()));
+        .set_into_module(&mut module, move |at: NativeCallContext, config: Dynamic| {
+            placed(&at, from_config(&c, &config, Map::new()))
+        });
     let c = ctx.clone();
     function("from_config", ["config: Map or string", "options: Map", "Model"], doc)
-        .set_into_module(&mut module, move |config: Dynamic, options: Map| from_config(&c, &config, options));
+        .set_into_module(&mut module, move |at: NativeCallContext, config: Dynamic, options: Map| {
+            placed(&at, from_config(&c, &config, options))
+        });
     engine.register_static_module("llama", module.into());
 }
 

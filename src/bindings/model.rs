@@ -57,6 +57,9 @@ fn properties(engine: &mut Engine) {
         .register_get("tokenizer", |m: &mut Model| -> ScriptResult<crate::engine::tokenizer::Tokenizer> {
             Ok(m.read().tokenizer()?.clone())
         })
+        .register_set("tokenizer", |m: &mut Model, t: crate::engine::tokenizer::Tokenizer| -> ScriptResult<()> {
+            Ok(m.write().set_tokenizer(t)?)
+        })
         .register_get("weight_mib", |m: &mut Model| {
             m.read().parameters().iter().map(|(_, p)| p.bytes()).sum::<usize>() as FLOAT / (1 << 20) as FLOAT
         });

@@ -1,5 +1,6 @@
 //! `optim::`: optimizers, the gradient scaler, learning-rate schedules.
 
+use super::error::placed;
 use super::host::function;
 use super::{OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
@@ -8,7 +9,7 @@ use crate::engine::optim::{
     AdamW, AdamWConfig, GradScaler, GradScalerConfig, Optimizer, Sgd, SgdConfig, clip_grad_norm,
 };
 use crate::engine::{Result, error::Error};
-use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module};
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Named parameters: what `model.trainable()` returns and an optimizer takes.
@@ -64,18 +65,22 @@ fn constructors(module: &mut Module) {
         "/// (1e-8), `weight_decay` (0.01).",
     ];
     function("adamw", ["params: Parameters or Array", "Optimizer"], doc)
-        .set_into_module(module, |params: Dynamic| adamw(&params, Map::new()));
+        .set_into_module(module, |at: NativeCallContext, params: Dynamic| placed(&at, adamw(&params, Map::new())));
     function("adamw", ["params: Parameters or Array", "options: Map", "Optimizer"], doc)
-        .set_into_module(module, |params: Dynamic, options: Map| adamw(&params, options));
+        .set_into_module(module, |at: NativeCallContext, params: Dynamic, options: Map| {
+            placed(&at, adamw(&params, options))
+        });
     let doc = [
         "/// Stochastic gradient descent, as `torch.optim.SGD`.",
         "///",
         "/// Options: `lr` (1e-3), `momentum` (0), `dampening` (0), `weight_decay` (0), `nesterov` (false).",
     ];
     function("sgd", ["params: Parameters or Array", "Optimizer"], doc)
-        .set_into_module(module, |params: Dynamic| sgd(&params, Map::new()));
+        .set_into_module(module, |at: NativeCallContext, params: Dynamic| placed(&at, sgd(&params, Map::new())));
     function("sgd", ["params: Parameters or Array", "options: Map", "Optimizer"], doc)
-        .set_into_module(module, |params: Dynamic, options: Map| sgd(&params, options));
+        .set_into_module(module, |at: NativeCallContext, params: Dynamic, options: Map| {
+            placed(&at, sgd(&params, options))
+        });
     let doc = [
         "/// A dynamic loss scaler for f16, as `torch.amp.GradScaler`.",
         "///",
@@ -83,14 +88,16 @@ fn constructors(module: &mut Module) {
         "/// (2000).",
     ];
     function("grad_scaler", ["GradScaler"], doc).set_into_module(module, || grad_scaler(Map::new()));
-    function("grad_scaler", ["options: Map", "GradScaler"], doc).set_into_module(module, grad_scaler);
+    function("grad_scaler", ["options: Map", "GradScaler"], doc)
+        .set_into_module(module, |at: NativeCallContext, o: Map| placed(&at, grad_scaler(o)));
     let doc = [
         "/// A learning-rate schedule: \"constant\", \"linear\" or \"cosine\", each after a linear warmup.",
         "///",
         "/// Options: `lr` (the peak; required), `warmup` (0 steps), `total` (steps; required except for \"constant\"),",
         "/// `min_ratio` (0: of the peak, at the end).",
     ];
-    function("schedule", ["kind: string", "options: Map", "Schedule"], doc).set_into_module(module, new_schedule);
+    function("schedule", ["kind: string", "options: Map", "Schedule"], doc)
+        .set_into_module(module, |at: NativeCallContext, kind: &str, o: Map| placed(&at, new_schedule(kind, o)));
 }
 
 fn params(value: &Dynamic) -> Result<Vec<(String, Tensor)>> {

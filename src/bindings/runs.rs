@@ -1,6 +1,7 @@
 //! `runs::`: run directories: log, curves, saved state, report.
 
 use super::data::Batch;
+use super::error::placed;
 use super::host::function;
 use super::llama::Model;
 use super::optim::{Optim, Scaler};
@@ -9,7 +10,7 @@ use crate::engine::interrupt::{self, Graceful};
 use crate::engine::run::training::{self, Position};
 use crate::engine::run::{Fields, Policy, Run};
 use crate::engine::{Error, Result};
-use rhai::{Dynamic, Engine, FLOAT, INT, Map, Module};
+use rhai::{Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,10 +42,16 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     ];
     let c = ctx.clone();
     function("create", ["dir: string", "settings: Map", "Run"], doc)
-        .set_into_module(&mut module, move |dir: &str, settings: Map| create(&c, dir, settings, Map::new()));
+        .set_into_module(&mut module, move |at: NativeCallContext, dir: &str, settings: Map| {
+            placed(&at, create(&c, dir, settings, Map::new()))
+        });
     let c = ctx.clone();
-    function("create", ["dir: string", "settings: Map", "options: Map", "Run"], doc)
-        .set_into_module(&mut module, move |dir: &str, settings: Map, options: Map| create(&c, dir, settings, options));
+    function("create", ["dir: string", "settings: Map", "options: Map", "Run"], doc).set_into_module(
+        &mut module,
+        move |at: NativeCallContext, dir: &str, settings: Map, options: Map| {
+            placed(&at, create(&c, dir, settings, options))
+        },
+    );
     engine.register_static_module("runs", module.into());
     engine
         .register_get("dir", |r: &mut RunHandle| r.lock().run.dir().display().to_string())

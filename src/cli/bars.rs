@@ -149,7 +149,11 @@ impl Progress for Lines {
         state.work.done = done;
         state.work.metrics = metrics.to_vec();
         let tenth = |n: u64| (u128::from(n) * 10).checked_div(u128::from(state.work.total)).unwrap_or(0);
-        if tenth(done) > tenth(state.printed.unwrap_or(0)) || state.printed_at.elapsed() >= self.every {
+        let since = state.printed_at.elapsed();
+        // Work that is over in a second says so once, at its end.
+        let tenth_passed =
+            tenth(done) > tenth(state.printed.unwrap_or(0)) && since >= self.every.min(Duration::from_secs(1));
+        if tenth_passed || since >= self.every {
             self.print(&mut state);
         }
     }

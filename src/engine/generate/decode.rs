@@ -64,6 +64,21 @@ impl Llama {
         })
     }
 
+    /// Gives a model made from a configuration its tokenizer.
+    ///
+    /// # Errors
+    /// If the tokenizer knows more tokens than the model has embeddings.
+    pub fn set_tokenizer(&mut self, tokenizer: crate::engine::tokenizer::Tokenizer) -> Result<()> {
+        let (tokens, rows) = (tokenizer.vocab_size(), self.config.vocab_size);
+        if tokens > rows {
+            return Err(Error::config(format!(
+                "the tokenizer has {tokens} tokens, the model's vocabulary only {rows}"
+            )));
+        }
+        self.tokenizer = Some(tokenizer);
+        Ok(())
+    }
+
     /// Continues `prompt` (token ids, at least one), calling `on_text` with each piece of text as it becomes certain.
     /// Dropout is off. An answer that reaches the model's last position ends there.
     ///
@@ -102,7 +117,7 @@ impl Llama {
             _ => Vec::new(),
         };
         let mut stopping = Stopping::new(&end_tokens, config.stop.clone(), config.max_new_tokens)?;
-        let mut stream = self.tokenizer.as_ref().map(|t| t.stream());
+        let mut stream = self.tokenizer.as_ref().map(|t| t.stream_after(prompt));
         let mut cache = KvCache::new(self.blocks.len());
         let mut history = prompt.to_vec();
         let mut answer =
@@ -133,6 +148,16 @@ impl Llama {
                 break;
             }
             next = vec![id];
+        }
+        // A character that was never completed, then what was held back as the possible start of a stop text.
+        if let Some(piece) = stream.as_mut().map(|s| s.finish()).transpose()?.flatten() {
+            let (certain, stop) = stopping.text(&piece);
+            on_text(&certain)?;
+            answer.text.push_str(&certain);
+            if let Some(reason) = stop {
+                answer.reason = reason;
+                return Ok(answer);
+            }
         }
         let rest = stopping.finish();
         on_text(&rest)?;

@@ -1,7 +1,7 @@
 //! Hyper-parameters of a LLaMA model, what they imply (parameter names, shapes, counts), and whether they agree.
 //!
 //! Every format is read into the one [`LlamaConfig`]: Hugging Face's `config.json` ([`LlamaConfig::from_json`]), Meta's
-//! `params.json` ([`LlamaConfig::from_meta_params`]), GGUF metadata and the llama2.c header (see `weights`).
+//! `params.json` (`LlamaConfig::from_meta_params`), GGUF metadata and the llama2.c header (see `weights`).
 
 mod hf;
 mod meta;
@@ -97,7 +97,7 @@ impl LlamaConfig {
             }
         }
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             return Err(format!(
                 "`num_attention_heads` ({heads}) is not a multiple of `num_key_value_heads` ({kv_heads})"
             ));

@@ -7,6 +7,7 @@ use super::{Parts, SpecialIds, Tokenizer, guarded};
 use crate::engine::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Reads `tokenizer.json`, whose bytes are given, and its companions.
 pub(super) fn from_files(path: &Path, bytes: &[u8], ids: &SpecialIds) -> Result<Tokenizer> {
@@ -55,8 +56,13 @@ fn companions(
     eos.extend(&model.eos);
     let pad = token("pad_token").or(own.pad).or(model.pad);
     let add_bos = config.get("add_bos_token").and_then(Value::as_bool).unwrap_or_else(|| add_bos_default(bos));
+    // A vocabulary is too large to copy for nothing, and nobody else holds this one yet.
+    let pipeline = match Arc::try_unwrap(tokenizer.0) {
+        Ok(inner) => inner.pipeline,
+        Err(shared) => shared.pipeline.clone(),
+    };
     Ok(Tokenizer::new(Parts {
-        pipeline: tokenizer.0.pipeline.clone(),
+        pipeline,
         ids: SpecialIds { bos, eos, pad },
         add_bos: add_bos && bos.is_some(),
         chat_template: chat_template(dir, &config)?,

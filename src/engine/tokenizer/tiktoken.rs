@@ -1,6 +1,6 @@
 //! Meta's Llama 3 `tokenizer.model`: one line per token, its bytes in base64 and its rank.
 //!
-//! Sources: meta-llama/llama3, `llama/tokenizer.py`; transformers, `TikTokenConverter` (merges from ranks).
+//! Sources: meta-llama/llama-models, `llama3/tokenizer.py`; transformers, `TikTokenConverter` (merges from ranks).
 
 use super::byte_level::{ByteLevelVocab, PreTokenizer, spell};
 use super::{SpecialIds, Tokenizer};
@@ -56,7 +56,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
     .build(path)
 }
 
-/// Llama 3.1's special tokens; Llama 3's differ only in the names of reserved ones.
+/// The special tokens of Meta's reference code; releases differ only in the names of reserved ones.
 fn special_tokens() -> Vec<String> {
     let named = [
         "<|begin_of_text|>",
@@ -64,14 +64,15 @@ fn special_tokens() -> Vec<String> {
         "<|reserved_special_token_0|>",
         "<|reserved_special_token_1|>",
         "<|finetune_right_pad_id|>",
-        "<|reserved_special_token_2|>",
+        "<|step_id|>",
         "<|start_header_id|>",
         "<|end_header_id|>",
         "<|eom_id|>",
         "<|eot_id|>",
         "<|python_tag|>",
+        "<|image|>",
     ];
-    let reserved = (3..).map(|n| format!("<|reserved_special_token_{n}|>"));
+    let reserved = (2..).map(|n| format!("<|reserved_special_token_{n}|>"));
     named.iter().map(|t| t.to_string()).chain(reserved).take(SPECIAL).collect()
 }
 

@@ -154,7 +154,7 @@ fn parse(value: &Value) -> Parse<LlamaConfig> {
     let (hidden_size, heads) = (size("hidden_size", 0)?, size("num_attention_heads", 0)?);
     let head_dim = match fields.size("head_dim")? {
         Some(given) => given,
-        None if heads == 0 || hidden_size % heads != 0 => {
+        None if heads == 0 || !hidden_size.is_multiple_of(heads) => {
             return Err(format!(
                 "`hidden_size` ({hidden_size}) is not a multiple of `num_attention_heads` ({heads}), and no `head_dim` \
                  is given"

@@ -134,7 +134,7 @@ fn config(gguf: &Gguf) -> Result<LlamaConfig> {
         .ok_or_else(|| fail("metadata `llama.attention.head_count` is missing".into()))?;
     let head_dim = match gguf.size("llama.attention.key_length")? {
         Some(given) => given,
-        None if heads == 0 || hidden_size % heads != 0 => {
+        None if heads == 0 || !hidden_size.is_multiple_of(heads) => {
             return Err(fail(format!(
                 "`llama.embedding_length` ({hidden_size}) is not a multiple of the {heads} heads"
             )));

@@ -72,10 +72,10 @@ impl Encoding {
     pub fn name(self) -> &'static str {
         use GgmlDType::*;
         match self {
-            Encoding::F64 | Encoding::Blocks(F32 | F16 | BF16) => "f64",
-            Encoding::F32 => "f32",
-            Encoding::F16 => "f16",
-            Encoding::BF16 => "bf16",
+            Encoding::F64 => "f64",
+            Encoding::F32 | Encoding::Blocks(F32) => "f32",
+            Encoding::F16 | Encoding::Blocks(F16) => "f16",
+            Encoding::BF16 | Encoding::Blocks(BF16) => "bf16",
             Encoding::Blocks(Q4_0) => "q4_0",
             Encoding::Blocks(Q4_1) => "q4_1",
             Encoding::Blocks(Q5_0) => "q5_0",
@@ -127,7 +127,7 @@ impl Stored {
     pub fn new(bytes: &Bytes, start: u64, encoding: Encoding, shape: Vec<usize>) -> std::result::Result<Self, String> {
         let (block, block_bytes) = encoding.block();
         let cols = shape.last().copied().unwrap_or(1);
-        if cols % block != 0 {
+        if !cols.is_multiple_of(block) {
             return Err(format!("rows of {cols} values are no whole number of {} blocks of {block}", encoding.name()));
         }
         let row_bytes = (cols / block).checked_mul(block_bytes);
@@ -209,14 +209,15 @@ impl Stored {
             let first = chunk * rows_per_chunk;
             let rows = out.len() / cols;
             let data = &self.bytes[self.start..];
-            let row = |r: usize| {
-                let at = self.order.source(r) * row_bytes;
-                &data[at..at + row_bytes]
-            };
             let raw = match self.order {
                 RowOrder::Same => Cow::Borrowed(&data[first * row_bytes..(first + rows) * row_bytes]),
                 RowOrder::Interleaved { .. } => {
-                    Cow::Owned((first..first + rows).flat_map(|r| row(r).iter().copied()).collect())
+                    let mut gathered = Vec::with_capacity(rows * row_bytes);
+                    for row in first..first + rows {
+                        let at = self.order.source(row) * row_bytes;
+                        gathered.extend_from_slice(&data[at..at + row_bytes]);
+                    }
+                    Cow::Owned(gathered)
                 }
             };
             decode(self.encoding, &raw, out)
