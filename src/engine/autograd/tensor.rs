@@ -145,7 +145,8 @@ impl Tensor {
             Some(sum) => super::backward::add_in_place(sum, &grad),
             None => {
                 // A backward function may hand the same storage to several inputs: the leaf needs its own to add into.
-                *slot = Some(grad.copy()?);
+                // Row by row, too: a broadcast or transposed gradient cannot be added into.
+                *slot = Some(grad.force_contiguous()?);
                 Ok(())
             }
         }

@@ -37,17 +37,23 @@ pub struct Curve {
     pub epochs: Vec<Epoch>,
 }
 
+/// No run has more steps: a larger number is a damaged line, and the axis of a figure could not hold it.
+pub const MAX_STEP: u64 = 1_000_000_000_000;
+
 impl Curve {
     /// The series of the log at `path`.
     pub fn read(path: &Path) -> Result<Curve> {
         Ok(Curve::from_log(&log::read(path)?))
     }
 
-    /// The series of log lines. Lines and fields that are not known are passed over.
+    /// The series of log lines. Damaged lines (a step beyond [`MAX_STEP`]), lines and fields that are not known are
+    /// passed over.
     pub fn from_log(lines: &[Fields]) -> Curve {
         let mut curve = Curve::default();
         for line in lines {
-            let Some(step) = line.get("step").and_then(Value::as_u64) else { continue };
+            let Some(step) = line.get("step").and_then(Value::as_u64).filter(|step| *step <= MAX_STEP) else {
+                continue;
+            };
             let step = step as f64;
             let kind = line.get("kind").and_then(Value::as_str);
             let add = |series: &mut Vec<Point>, name: &str| {

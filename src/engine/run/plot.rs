@@ -6,7 +6,7 @@
 //! Colours: Okabe & Ito, "Color Universal Design", 2008; told apart by every common kind of colour vision.
 
 use super::atomic::write_atomic;
-use super::curve::{Curve, Epoch, Point, smooth, smoothing_alpha, stretches, thin};
+use super::curve::{Curve, Epoch, MAX_STEP, Point, smooth, smoothing_alpha, stretches, thin};
 use super::raster::Canvas;
 use crate::engine::{Error, Result};
 use plotters::coord::Shift;
@@ -262,7 +262,7 @@ fn scene<DB: DrawingBackend>(
         area.draw_text(subtitle, &right, (SIZE.0 as i32 * S - px(20.0), px(19.0))).map_err(failed)?;
     }
     let (_, below) = area.split_vertically(px(44.0));
-    let last_step = if last_step.is_finite() { last_step.clamp(1.0, DRAWABLE) } else { 1.0 };
+    let last_step = if last_step.is_finite() { last_step.clamp(1.0, MAX_STEP as f64) } else { 1.0 };
     for (area, panel) in below.split_evenly((panels.len().max(1), 1)).iter().zip(panels) {
         draw_panel(area, panel, last_step)?;
     }

@@ -67,7 +67,7 @@ fn odd_runs_make_figures() {
         steps([f64::NAN; 5]),
         steps([1e300, -1e300, 1.0, 2.0]),
         steps([1.0, 1.0 + 1e-15]),
-        vec![(u64::MAX as f64, 1.0)],
+        vec![(super::super::curve::MAX_STEP as f64, 1.0)],
     ];
     for points in odd {
         let curve = Curve {
