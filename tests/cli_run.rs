@@ -241,10 +241,10 @@ fn progress_is_lines_when_piped() {
     let lines: Vec<&str> = ran.err.lines().collect();
     assert_eq!(lines.len(), 3, "{}", ran.err);
     assert!(lines[0].starts_with("training  40/40 (100%)  ") && lines[0].contains("loss 0.050  phase warm  mem "));
-    assert!(lines[1].starts_with("given up  1/2 (50%)  ") && lines[2] == "a note", "{}", ran.err);
+    assert!(lines[1] == "a note" && lines[2].starts_with("given up  1/2 (50%)  "), "{}", ran.err);
     let out = dir.host(&["run", "t.rhai"]).env("HOST_PROGRESS_SECONDS", "0").output().unwrap();
     let err = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(err.starts_with("training  1/40 (2%)  ") && err.lines().count() >= 41, "{err}");
+    assert!(err.starts_with("training  1/40 (") && err.lines().count() >= 41, "{err}");
     assert_eq!(dir.run(&["run", "--quiet", "t.rhai"]).err, "");
 }
 
