@@ -3,6 +3,8 @@
 //! Layers, each importing only what stands below it: `cli` -> `repl` -> `script` -> `bindings` -> [`engine`] -> candle.
 
 #![deny(missing_docs)]
+// Module pages name their private parts, for whoever reads the source beside them.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod bindings;
 pub mod builtin;

@@ -2,10 +2,10 @@
 //!
 //! - [`Tensor`]: a candle tensor with gradient history. A [`node`] exists only if grad mode is on and an input requires
 //!   grad; it holds exactly what its backward needs and drops it as the backward pass goes by.
-//! - [`backward`]: reverse accumulation. Leaves accumulate into `.grad` in place; frozen leaves are not visited, and
+//! - `backward`: reverse accumulation. Leaves accumulate into `.grad` in place; frozen leaves are not visited, and
 //!   nothing below the first trainable parameter is differentiated.
 //! - [`mode`]: `no_grad` and autocast, per thread.
-//! - [`checkpoint`]: recompute instead of keep.
+//! - `checkpoint`: recompute instead of keep.
 //!
 //! Why not candle's own `backward`: see `docs/internals/autograd.md`.
 

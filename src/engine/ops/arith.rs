@@ -9,7 +9,7 @@
 //! | a - b | dy | -dy |
 //! | a * b | dy b | dy a |
 //! | a / b | dy / b | -dy a / b² |
-//! | max(a, b) | dy [a > b] + dy/2 [a = b] | dy [b > a] + dy/2 [a = b] |
+//! | max(a, b) | dy where a > b, dy/2 where a = b | dy where b > a, dy/2 where a = b |
 //!
 //! Division of integers gives f32; the other operations keep integers and wrap around.
 

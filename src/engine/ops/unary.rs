@@ -1,6 +1,6 @@
 //! Elementwise functions of one tensor: exp, log, sqrt, sin, cos, tanh, sigmoid, relu, gelu (exact and tanh), silu.
 //!
-//! One [`Function`] each: the value, the derivative (from the input, or from the output where that is cheaper), and the
+//! One `Function` each: the value, the derivative (from the input, or from the output where that is cheaper), and the
 //! same as a composition of candle's operations for CUDA. On the CPU one threaded pass does it, in f32 for bf16 and f16.
 //! Integer tensors become f32 first, as in PyTorch.
 

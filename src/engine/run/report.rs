@@ -1,6 +1,6 @@
 //! `report.md` and `report.html`: what a run did, on one page that opens offline.
 //!
-//! The page is first a list of [`Part`]s made from the run's files, then written in either language. Everything that
+//! The page is first a list of `Part`s made from the run's files, then written in either language. Everything that
 //! came from a script, a model or a data set is escaped: a report is safe to open whatever the model said.
 
 use super::atomic::write_atomic;
