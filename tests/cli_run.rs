@@ -154,8 +154,8 @@ fn folders_run() {
         (ran.code, ran.err.as_str()),
         (
             Some(2),
-            "error[usage]: `empty` is a folder without a script to run\n = help: looked for empty/empty.rhai and \
-             empty/main.rhai\n"
+            "error[usage]: `empty` is a folder without a script to run\n = help: looked for empty/recipe.toml, \
+             empty/empty.rhai and empty/main.rhai\n"
         )
     );
     let ran = dir.run(&["run", "nothere.rhai"]);

@@ -1,18 +1,9 @@
 //! `host repl`: the interactive session.
 
-use super::{
-    Exit, fail,
-    printer::Printer,
-    report,
-    run::{find, settle},
-    signals,
-};
+use super::{Exit, fail, printer::Printer, report, run::settle, signals};
 use crate::bindings::{HostContext, Output};
 use crate::repl::{Ended, Session};
-use crate::script::{
-    Diagnostic,
-    options::{Declared, HostFlags},
-};
+use crate::script::{Diagnostic, options::HostFlags, recipes};
 use std::sync::Arc;
 
 /// Start an interactive session, after running a script in it if one is given
@@ -39,9 +30,9 @@ pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
 fn start(args: Args, printer: &Arc<Printer>) -> Result<Ended, Box<Diagnostic>> {
     let mut flags = HostFlags { device: args.device, ..HostFlags::default() };
     let mut ctx = HostContext::new(printer.clone());
-    let first = args.script.first().map(|name| find(name)).transpose()?;
-    if let Some(script) = &first {
-        let declared = Declared::read(script)?;
+    let first = args.script.first().map(|name| recipes::find(name)).transpose()?;
+    if let Some(found) = &first {
+        let declared = found.declared()?;
         let given = declared.parse(&args.script[1..], flags)?;
         if given.help {
             printer.line(&declared.help(&args.script[0]));
@@ -54,5 +45,5 @@ fn start(args: Args, printer: &Arc<Printer>) -> Result<Ended, Box<Diagnostic>> {
     settle(&mut ctx, &flags, printer)?;
     signals::install(printer, signals::Insisting::Waits);
     let report = |d: &Diagnostic| report(printer, d);
-    Ok(Session::new(Arc::new(ctx)).run(first, &report))
+    Ok(Session::new(Arc::new(ctx)).run(first.as_ref().map(|f| f.script.clone()), &report))
 }

@@ -1,14 +1,13 @@
-//! `host run`: a script, a recipe's folder, or a recipe inside the binary.
+//! `host run`: a script, a recipe's folder or pack, or a recipe by its name.
 
 use super::{Exit, fail, printer::Printer, signals};
 use crate::bindings::{HostContext, Output};
-use crate::engine::{device, error::unknown_name};
+use crate::engine::device;
 use crate::script::{
-    Diagnostic, Host, Script, embedded,
-    options::{Declared, HostFlags},
-    sources::display_name,
+    Diagnostic, Host,
+    options::HostFlags,
+    recipes::{self, Found},
 };
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Run a script: `host run train.rhai --lr 3e-4`; `host run train.rhai --help` shows the script's own options
@@ -29,7 +28,7 @@ pub(super) struct Args {
     /// Threads for native work [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
-    /// A file, a folder with a script of its name or main.rhai, or a built-in recipe; then its own options
+    /// A file, a recipe's folder or pack, or the name of a recipe (`host ls`); then its own options
     #[arg(trailing_var_arg = true, required = true, value_names = ["SCRIPT", "OPTIONS"], num_args = 1..)]
     script: Vec<String>,
 }
@@ -37,7 +36,7 @@ pub(super) struct Args {
 /// Runs the verb.
 pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
     match prepare(args, printer) {
-        Ok(Some((host, script))) => match host.run(&script) {
+        Ok(Some((host, found))) => match host.run(&found.script) {
             Ok(()) => Exit::Success,
             Err(diagnostic) => fail(printer, &diagnostic),
         },
@@ -47,10 +46,10 @@ pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
 }
 
 /// A host with the script's options, or `None` if help was asked for and given.
-fn prepare(args: Args, printer: &Arc<Printer>) -> Result<Option<(Host, Script)>, Box<Diagnostic>> {
+fn prepare(args: Args, printer: &Arc<Printer>) -> Result<Option<(Host, Found)>, Box<Diagnostic>> {
     let (name, rest) = args.script.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
-    let script = find(name)?;
-    let declared = Declared::read(&script)?;
+    let found = recipes::find(name)?;
+    let declared = found.declared()?;
     let flags = HostFlags {
         device: args.device,
         resume: args.resume,
@@ -67,7 +66,7 @@ fn prepare(args: Args, printer: &Arc<Printer>) -> Result<Option<(Host, Script)>,
     ctx.args = given.args;
     settle(&mut ctx, &given.host, printer)?;
     signals::install(printer, signals::Insisting::Leaves);
-    Ok(Some((Host::new(&Arc::new(ctx), script.folder.as_deref()), script)))
+    Ok(Some((Host::new(&Arc::new(ctx), found.folder.as_deref()), found)))
 }
 
 /// Puts the host's own settings into effect.
@@ -83,41 +82,6 @@ pub(super) fn settle(ctx: &mut HostContext, flags: &HostFlags, printer: &Printer
 
 fn usage(err: &crate::engine::Error) -> Box<Diagnostic> {
     Box::new(Diagnostic { code: "usage".into(), ..Diagnostic::from(err) })
-}
-
-/// The script called `name` on the command line: a file or folder wins over a recipe inside the binary.
-pub(super) fn find(name: &str) -> Result<Script, Box<Diagnostic>> {
-    let path = Path::new(name);
-    if path.is_dir() {
-        let own = path.canonicalize().ok().and_then(|p| Some(format!("{}.rhai", p.file_name()?.to_str()?)));
-        let entries = own.into_iter().chain(["main.rhai".into()]).map(|f| path.join(f));
-        let tried: Vec<PathBuf> = entries.collect();
-        if let Some(found) = tried.iter().find(|p| p.is_file()) {
-            return read(found);
-        }
-        if embedded::recipe(name).is_none() {
-            let tried: Vec<_> = tried.iter().map(|p| p.display().to_string()).collect();
-            let text = format!("`{name}` is a folder without a script to run");
-            let help = format!("looked for {}", tried.join(" and "));
-            return Err(Box::new(Diagnostic::new("usage", text).with_help(help)));
-        }
-    } else if path.exists() {
-        return read(path);
-    }
-    if let Some(text) = embedded::recipe(name) {
-        return Ok(Script { name: format!("{name}.rhai"), text: text.into(), folder: None });
-    }
-    if path.extension().is_some() || name.contains(std::path::MAIN_SEPARATOR) {
-        return Err(Box::new(Diagnostic::new("usage", format!("there is no script {name}"))));
-    }
-    Err(usage(&unknown_name("script or recipe", name, embedded::RECIPES.iter().map(|(name, _)| *name))))
-}
-
-fn read(path: &Path) -> Result<Script, Box<Diagnostic>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Box::new(Diagnostic::new("usage", format!("{} cannot be read: {e}", path.display()))))?;
-    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    Ok(Script { name: display_name(&real), text, folder: real.parent().map(Path::to_path_buf) })
 }
 
 /// Sets the number of threads of every native loop: rayon's pool, and the environment that candle reads.

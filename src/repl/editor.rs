@@ -6,7 +6,7 @@ use super::{
     session::{Ended, Session},
 };
 use crate::engine::interrupt;
-use crate::script::{Diagnostic, incomplete};
+use crate::script::{Diagnostic, incomplete, recipes::places};
 use rustyline::{ColorMode, Config, Editor, error::ReadlineError, history::DefaultHistory};
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -71,10 +71,7 @@ fn terminal(session: &mut Session, mut editor: Editor<Helper, DefaultHistory>, r
 
 /// `$XDG_STATE_HOME/host/history`, with its folder made.
 fn history_file() -> Option<PathBuf> {
-    let absolute = |p: &PathBuf| p.is_absolute();
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(absolute);
-    let state = state.or_else(|| std::env::home_dir().filter(absolute).map(|home| home.join(".local/state")))?;
-    let folder = state.join("host");
+    let folder = places::state()?;
     std::fs::create_dir_all(&folder).ok()?;
     Some(folder.join("history"))
 }

@@ -1,4 +1,6 @@
-//! Values of options: text from the command line, typed by the default that the script declares.
+//! Values of options: text from the command line, JSON from files, typed by the default that the script declares.
+//!
+//! `kind` is that default. `current` is the value so far, which a map's missing keys are taken from.
 
 use rhai::{Array, Dynamic, FLOAT, INT, ImmutableString, Map};
 use serde_json::Value;
@@ -46,19 +48,19 @@ fn plural(of: &Dynamic) -> &'static str {
     }
 }
 
-/// `text` as a value of `default`'s type; the error says what was expected.
-pub(super) fn parse(default: &Dynamic, text: &str) -> Result<Dynamic, String> {
-    let no = || expected(default);
-    if let Some(array) = default.read_lock::<Array>() {
+/// `text` as a value of `kind`'s type; the error says what was expected.
+pub(super) fn parse(kind: &Dynamic, current: &Dynamic, text: &str) -> Result<Dynamic, String> {
+    let no = || expected(kind);
+    if let Some(array) = kind.read_lock::<Array>() {
         return list(&array, text).ok_or_else(no);
     }
-    match default.type_name() {
+    match kind.type_name() {
         "i64" => int(text).map(Dynamic::from_int).ok_or_else(no),
         "f64" => float(text).map(Dynamic::from_float).ok_or_else(no),
         "bool" => boolean(text).map(Dynamic::from_bool).ok_or_else(no),
         "map" => {
             let json = serde_json::from_str(text).map_err(|e| format!("a JSON object ({e})"))?;
-            from_json(default, json)
+            from_json(kind, current, json)
         }
         "()" => Ok(untyped(text)),
         _ => Ok(Dynamic::from(text.to_string())),
@@ -99,24 +101,27 @@ fn list(default: &Array, text: &str) -> Option<Dynamic> {
     };
     let items: Result<Array, _> = if text.trim_start().starts_with('[') {
         let Ok(Value::Array(items)) = serde_json::from_str(text) else { return None };
-        items.into_iter().map(|item| from_json(&element, item)).collect()
+        items.into_iter().map(|item| from_json(&element, &element, item)).collect()
     } else {
-        text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| parse(&element, t)).collect()
+        text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| parse(&element, &element, t)).collect()
     };
     items.ok().map(Dynamic::from)
 }
 
-/// `json` as a value of `default`'s type. The keys of a map are those of the default, which stay where none is given.
-fn from_json(default: &Dynamic, json: Value) -> Result<Dynamic, String> {
-    if let Some(map) = default.read_lock::<Map>() {
-        let Value::Object(given) = json else { return Err(expected(default)) };
-        let mut merged = map.clone();
+/// `json` as a value of `kind`'s type. The keys of a map are those of `kind`; where none is given, `current`'s value stays.
+pub(super) fn from_json(kind: &Dynamic, current: &Dynamic, json: Value) -> Result<Dynamic, String> {
+    if let Some(keys) = kind.read_lock::<Map>() {
+        let Value::Object(given) = json else { return Err(expected(kind)) };
+        let mut merged = current.read_lock::<Map>().map_or_else(|| keys.clone(), |m| m.clone());
         for (key, value) in given {
-            let value = match map.get(key.as_str()) {
-                Some(default) => from_json(default, value).map_err(|e| format!("{e} for `{key}`"))?,
-                None if map.is_empty() => untyped_json(value),
+            let value = match keys.get(key.as_str()) {
+                Some(kind) => {
+                    let current = merged.get(key.as_str()).unwrap_or(kind);
+                    from_json(kind, current, value).map_err(|e| format!("{e} for `{key}`"))?
+                }
+                None if keys.is_empty() => untyped_json(value),
                 None => {
-                    let keys: Vec<_> = map.keys().map(ToString::to_string).collect();
+                    let keys: Vec<_> = keys.keys().map(ToString::to_string).collect();
                     return Err(format!("a JSON object with the keys {}; `{key}` is none of them", keys.join(", ")));
                 }
             };
@@ -124,16 +129,16 @@ fn from_json(default: &Dynamic, json: Value) -> Result<Dynamic, String> {
         }
         return Ok(Dynamic::from(merged));
     }
-    let typed = match (default.type_name(), &json) {
+    let typed = match (kind.type_name(), &json) {
         ("()", _) => Some(untyped_json(json)),
         ("i64", Value::Number(n)) => n.as_i64().map(Dynamic::from_int),
         ("f64", Value::Number(n)) => n.as_f64().map(Dynamic::from_float),
         ("bool", Value::Bool(b)) => Some(Dynamic::from_bool(*b)),
         ("string", Value::String(s)) => Some(Dynamic::from(s.clone())),
-        ("array", Value::Array(_)) => default.read_lock::<Array>().and_then(|of| list(&of, &json.to_string())),
+        ("array", Value::Array(_)) => kind.read_lock::<Array>().and_then(|of| list(&of, &json.to_string())),
         _ => None,
     };
-    typed.ok_or_else(|| expected(default))
+    typed.ok_or_else(|| expected(kind))
 }
 
 fn untyped_json(json: Value) -> Dynamic {
@@ -180,7 +185,7 @@ mod tests {
     /// Protects typing: each default accepts its own kind of text and names what it wanted otherwise.
     #[test]
     fn text_takes_the_type_of_the_default() {
-        let ok = |d: &str, text: &str| format!("{:?}", parse(&default(d), text).unwrap());
+        let ok = |d: &str, text: &str| format!("{:?}", parse(&default(d), &default(d), text).unwrap());
         assert_eq!(ok("3", "1_000"), "1000");
         assert_eq!(ok("1.0", "3e-4"), "0.0003");
         assert_eq!(ok("1.0", "2"), "2.0");
@@ -194,7 +199,7 @@ mod tests {
         assert_eq!(ok("()", "7b"), r#""7b""#);
         assert_eq!(ok("#{r: 8, on: true}", r#"{"r": 16}"#), r#"#{"on": true, "r": 16}"#);
 
-        let no = |d: &str, text: &str| parse(&default(d), text).unwrap_err();
+        let no = |d: &str, text: &str| parse(&default(d), &default(d), text).unwrap_err();
         assert_eq!(no("3", "3.5"), "an int");
         assert_eq!(no("3.0", "nan"), "a number");
         assert_eq!(no("[1]", "1,x"), "a list of ints, separated by commas or as JSON");

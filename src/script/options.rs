@@ -14,8 +14,10 @@ use super::{
     explain,
     host::Script,
     option_values as values, parsing,
+    recipes::Manifest,
     sources::Sources,
 };
+use crate::engine::error::unknown_name;
 use rhai::{AST, ASTFlags, Dynamic, Expr, Map, Module, Position, Stmt};
 use std::iter::Peekable;
 
@@ -24,8 +26,10 @@ use std::iter::Peekable;
 pub struct OptionSpec {
     /// Its key.
     pub name: String,
-    /// Its default, which sets its type; `()` takes a number or text.
+    /// Its default: the script's own, or its recipe's.
     pub default: Dynamic,
+    /// The script's own default, which sets the type; `()` takes a number or text.
+    pub kind: Dynamic,
     /// The comment behind it.
     pub help: String,
 }
@@ -112,9 +116,28 @@ impl Declared {
                 wrong(&text, value.position())
             })?;
             let help = key.pos.line().and_then(|l| script.text.lines().nth(l - 1)).map(comment).unwrap_or_default();
-            options.push(OptionSpec { name: key.name.to_string(), default, help });
+            options.push(OptionSpec { name: key.name.to_string(), kind: default.clone(), default, help });
         }
         Ok(Declared { description, options })
+    }
+
+    /// Puts the defaults of a recipe in place of the script's.
+    ///
+    /// # Errors
+    /// An option that the script does not declare, or a value of another type.
+    pub fn set_defaults(&mut self, manifest: &Manifest) -> Result<(), Box<Diagnostic>> {
+        for (key, value) in &manifest.options {
+            let Some(at) = self.options.iter().position(|o| o.name == *key) else {
+                let error = unknown_name("option", key, self.options.iter().map(|o| o.name.as_str()));
+                let mut problem = manifest.wrong(key, error.to_string());
+                problem.help.extend(error.help().map(str::to_string));
+                return Err(problem);
+            };
+            let spec = &mut self.options[at];
+            spec.default = values::from_json(&spec.kind, &spec.default, value.clone())
+                .map_err(|e| manifest.wrong(key, format!("option `{key}` is {value}; expected {e}")))?;
+        }
+        Ok(())
     }
 
     /// The values of `args`, the words after the script's name; `host` are the flags that stood before it.
@@ -154,14 +177,15 @@ impl Declared {
         let not_option = |w: &str| !w.starts_with("--");
         let missing = || usage(format!("option `--{name}` needs a value"));
         if let Some(spec) = self.options.iter().find(|o| o.name == key) {
-            let parsed = if spec.default.is_bool() {
+            let current = given.options.get(key.as_str()).unwrap_or(&spec.default);
+            let parsed = if spec.kind.is_bool() {
                 match value.take(boolean) {
                     None => Ok(Dynamic::TRUE),
-                    Some(text) => values::parse(&spec.default, &text).map_err(|e| (text, e)),
+                    Some(text) => values::parse(&spec.kind, current, &text).map_err(|e| (text, e)),
                 }
             } else {
                 let text = value.take(not_option).ok_or_else(missing)?;
-                values::parse(&spec.default, &text).map_err(|e| (text, e))
+                values::parse(&spec.kind, current, &text).map_err(|e| (text, e))
             };
             let parsed = parsed.map_err(|(text, e)| usage(format!("option `--{name}` is `{text}`; expected {e}")))?;
             // A script may give a host's name a meaning of its own, such as `resume: "runs/x"`: then it is not the host's.
@@ -170,7 +194,7 @@ impl Declared {
             return Ok(());
         }
         if let Some(positive) = key.strip_prefix("no_")
-            && self.options.iter().any(|o| o.name == positive && o.default.is_bool())
+            && self.options.iter().any(|o| o.name == positive && o.kind.is_bool())
         {
             given.options.insert(positive.into(), Dynamic::FALSE);
             return set_host(&mut given.host, positive, "false");
@@ -205,7 +229,7 @@ impl Declared {
             let left = match spec.default.as_bool() {
                 Ok(true) => format!("--no-{flag}"),
                 Ok(false) => format!("--{flag}"),
-                Err(_) => format!("--{flag} <{}>", values::placeholder(&spec.default)),
+                Err(_) => format!("--{flag} <{}>", values::placeholder(&spec.kind)),
             };
             let default = match spec.default.is_unit() || spec.default.is_bool() {
                 true => String::new(),

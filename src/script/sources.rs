@@ -47,8 +47,20 @@ impl Sources {
     }
 }
 
+/// Folders that are shown under another name than they have: unpacked recipes, under that of their pack.
+static SHOWN_AS: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
+
+/// Shows what lies below the folder `real`, a canonical path, as `shown/..` from now on.
+pub fn show_as(real: &Path, shown: &str) {
+    SHOWN_AS.lock().unwrap_or_else(PoisonError::into_inner).push((real.to_path_buf(), shown.to_string()));
+}
+
 /// How diagnostics name `path`: relative to the working directory where it lies below it.
 pub fn display_name(path: &Path) -> String {
+    let shown = SHOWN_AS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((below, shown)) = shown.iter().find_map(|(real, shown)| Some((path.strip_prefix(real).ok()?, shown))) {
+        return Path::new(shown).join(below).display().to_string();
+    }
     let below = std::env::current_dir().ok().and_then(|cwd| path.strip_prefix(cwd).ok().map(Path::to_path_buf));
     below.unwrap_or_else(|| path.to_path_buf()).display().to_string()
 }
