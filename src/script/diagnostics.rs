@@ -32,9 +32,32 @@ pub struct Frame {
     pub called_at: Option<Place>,
 }
 
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The script failed, or cannot run.
+    Error,
+    /// The script runs, but this is probably not what was meant.
+    Warning,
+}
+
+/// A second place that belongs to a problem, and what it has to do with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Label {
+    /// Where.
+    pub place: Place,
+    /// Characters from `place` on that are meant.
+    pub width: usize,
+    /// What is there: "argument 2 is int", "first defined here".
+    pub text: String,
+}
+
 /// One problem, with everything that helps to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    /// Whether the script can run in spite of it.
+    pub severity: Severity,
     /// Short, stable name of the kind of problem: `syntax`, `unknown-function`, `shape`, ...
     pub code: String,
     /// What is wrong, in one sentence.
@@ -45,6 +68,8 @@ pub struct Diagnostic {
     pub snippet: Option<String>,
     /// Characters from `place` on that are meant.
     pub width: usize,
+    /// Further places, in the order to read them.
+    pub labels: Vec<Label>,
     /// The way there, innermost first.
     pub frames: Vec<Frame>,
     /// What to do: suggestions, candidates.
@@ -58,19 +83,32 @@ impl Diagnostic {
     /// A problem without a place in a script.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Diagnostic {
+            severity: Severity::Error,
             code: code.into(),
             message: message.into(),
             place: None,
             snippet: None,
             width: 1,
+            labels: Vec::new(),
             frames: Vec::new(),
             help: Vec::new(),
         }
     }
 
+    /// As [`Diagnostic::new`], for what a script runs in spite of.
+    pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::new(code, message) }
+    }
+
     /// Adds a suggestion.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
+        self
+    }
+
+    /// Adds a second place: `width` characters from `place` on.
+    pub fn with_label(mut self, place: Place, width: usize, text: impl Into<String>) -> Self {
+        self.labels.push(Label { place, width, text: text.into() });
         self
     }
 

@@ -20,7 +20,7 @@ pub mod sources;
 pub mod stack;
 pub mod syntax;
 
-pub use diagnostics::{Diagnostic, Frame, Place};
+pub use diagnostics::{Diagnostic, Frame, Label, Place, Severity};
 pub use host::{Host, Script};
 pub use parsing::incomplete;
 pub use sources::Sources;

@@ -10,7 +10,7 @@
 //!   = help: candidate: matmul(Tensor, Tensor) -> Tensor
 //! ```
 
-use super::diagnostics::Diagnostic;
+use super::diagnostics::{Diagnostic, Severity};
 use unicode_width::UnicodeWidthStr;
 
 /// Columns of text shown of a long line.
@@ -20,7 +20,11 @@ const COLUMNS: usize = 110;
 pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
     let paint = Paint(color);
     let mut out = Vec::new();
-    let (label, of) = if diagnostic.is_interrupt() { ("stopped", YELLOW) } else { ("error", RED) };
+    let (label, of) = match diagnostic.severity {
+        _ if diagnostic.is_interrupt() => ("stopped", YELLOW),
+        Severity::Error => ("error", RED),
+        Severity::Warning => ("warning", YELLOW),
+    };
     let label = if diagnostic.is_interrupt() { label.to_string() } else { format!("{label}[{}]", diagnostic.code) };
     let mut message = diagnostic.message.lines();
     let first = message.next().unwrap_or_default();
@@ -43,6 +47,9 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
         }
     }
     let equals = paint.with(BLUE, "=");
+    for label in &diagnostic.labels {
+        out.push(format!("{margin} {equals} {}: {}", label.place, label.text));
+    }
     for frame in &diagnostic.frames {
         let at = frame.called_at.as_ref().map_or(String::new(), |place| format!(", called at {place}"));
         let at = if frame.what.starts_with("while") { at.replacen(", called at", " at", 1) } else { at };
