@@ -18,14 +18,16 @@ outer([1, 2]);
         failure(text),
         "\
 error[unknown-function]: no function `pad` takes (array, int)
- --> t.rhai:2:15
+ --> t.rhai:2:13
   |
+1 | fn inner(x) {
 2 |     let y = x.pad(3);
-  |               ^^^
-  = in `inner`, called at t.rhai:5:27
-  = in a closure, called at t.rhai:5:19
-  = in `map`, called at t.rhai:5:19
-  = in `outer`, called at t.rhai:6:1
+  |             ^^^^^^^^
+3 |     y
+  |
+  = in `inner`, called at t.rhai:5:27: inner([v])
+  = in a closure called by `map` at t.rhai:5:19: xs.map(|v| inner([v]))
+  = in `outer`, called at t.rhai:6:1: outer([1, 2])
   = help: candidate: pad(array: array, len: int, item: any)
 "
     );
@@ -95,7 +97,7 @@ fn messages_speak_the_scripts_words() {
 fn syntax_errors_have_a_place() {
     assert_eq!(
         failure("let a = 1;\nlet b = a +;\n"),
-        "error[syntax]: unexpected `;`\n --> t.rhai:2:12\n  |\n2 | let b = a +;\n  |            ^\n"
+        "error[syntax]: unexpected `;`\n --> t.rhai:2:12\n  |\n1 | let a = 1;\n2 | let b = a +;\n  |            ^\n"
     );
     let err = failure("fn f() {\n    1\n");
     assert!(err.contains("--> t.rhai:2:5\n"), "{err}");
@@ -104,12 +106,14 @@ fn syntax_errors_have_a_place() {
 /// Protects `throw`: text, and maps with a message.
 #[test]
 fn thrown_values_are_shown() {
-    let throw = " --> t.rhai:1:1\n  |\n1 | THROW\n  | ^^^^^\n";
-    let report = |first: &str, code: &str, last: &str| format!("{first}\n{}{last}", throw.replace("THROW", code));
+    let report = |first: &str, code: &str, last: &str| {
+        let carets = "^".repeat(code.len() - 1);
+        format!("{first}\n --> t.rhai:1:1\n  |\n1 | {code}\n  | {carets}\n{last}")
+    };
     let code = "throw \"no data\";";
     assert_eq!(failure(code), report("error[throw]: no data", code, ""));
     let code = "throw #{ message: \"bad split\", kind: \"data\", index: 3 };";
-    assert_eq!(failure(code), report("error[data]: bad split", code, "  = help: index: 3\n"));
+    assert_eq!(failure(code), report("error[data]: bad split", code, "  |\n  = help: index: 3\n"));
 }
 
 /// Protects `catch`: engine errors are values with facts, and thrown on they keep their report.
@@ -139,12 +143,13 @@ fn errors_in_modules_name_the_module() {
             Some(1),
             "\
 error[unknown-function]: no function `nothing`
- --> lib/n.rhai:1:18
+ --> lib/n.rhai:1:16
   |
 1 | fn deeper(x) { x.nothing() }
-  |                  ^^^^^^^
-  = in `deeper`, called at lib/m.rhai:4:8
-  = in `deep`, called at t.rhai:2:4
+  |                ^^^^^^^^^^^
+  |
+  = in `deeper`, called at lib/m.rhai:4:8: n::deeper(x)
+  = in `deep`, called at t.rhai:2:4: m::deep(1)
 "
         )
     );
@@ -154,8 +159,10 @@ error[unknown-function]: no function `nothing`
 error[unknown-variable]: no variable `missing`
  --> lib/broken.rhai:2:9
   |
+1 | let a = 1;
 2 | let b = missing;
   |         ^^^^^^^
+  |
   = while importing `lib/broken.rhai` at top.rhai:1:8
 "
     );
@@ -167,6 +174,7 @@ error[syntax]: unexpected `;`
   |
 1 | let a = ;
   |         ^
+  |
   = while importing `lib/syntax.rhai` at syn.rhai:1:8
 "
     );

@@ -132,9 +132,12 @@ fn an_error_in_a_pipe_ends_the_session() {
 error[unknown-function]: no function `missing`
  --> repl:3:3
   |
+2 | fn f() {
 3 |   missing()
-  |   ^^^^^^^
-  = in `f`, called at repl:5:1
+  |   ^^^^^^^^^
+4 | }
+  |
+  = in `f`, called at repl:5:1: f()
 "
     );
     let (code, _, err) = piped(&Dir::with(&[]), &["repl"], "let a = [1,\n");

@@ -6,7 +6,11 @@ mod repl;
 mod run;
 mod signals;
 
-use crate::script::{Diagnostic, render::render, stack};
+use crate::script::{
+    Diagnostic,
+    render::{self, render},
+    stack,
+};
 use clap::{Parser, Subcommand};
 use printer::Printer;
 use std::io::IsTerminal;
@@ -84,7 +88,9 @@ fn report(printer: &Printer, diagnostic: &Diagnostic) {
     let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     // The terminal has echoed `^C` on this line.
     let lead = if terminal && diagnostic.is_interrupt() { "\n" } else { "" };
-    printer.error(&format!("{lead}{}", render(diagnostic, color)));
+    let size = if terminal { terminal_size::terminal_size_of(std::io::stderr()) } else { None };
+    let columns = size.map_or(render::COLUMNS, |(width, _)| usize::from(width.0));
+    printer.error(&format!("{lead}{}", render(diagnostic, color, columns)));
 }
 
 /// Shows what ended a script, and says how the process ends.

@@ -3,7 +3,7 @@
 use super::{commands, editor};
 use crate::bindings::Context;
 use crate::engine::interrupt;
-use crate::script::{Diagnostic, Host, Place, Script, stack};
+use crate::script::{Diagnostic, Host, Script, stack};
 use rhai::{AST, Dynamic, Expr, Module, Scope, Stmt};
 use std::path::PathBuf;
 
@@ -129,14 +129,10 @@ impl Session {
 
     /// Puts the file names and lines of loaded scripts in place of the session's.
     fn name_files(&self, diagnostic: &mut Diagnostic) {
-        let frames = diagnostic.frames.iter_mut().filter_map(|f| f.called_at.as_mut());
-        for Place { file, line, .. } in diagnostic.place.as_mut().into_iter().chain(frames) {
-            let loaded = self.loaded.iter().find(|(first, lines, _)| (first + 1..=first + lines).contains(line));
-            if let (NAME, Some((first, _, name))) = (file.as_str(), loaded) {
-                file.clone_from(name);
-                *line -= first;
-            }
-        }
+        diagnostic.relocate(|file, line| {
+            let loaded = self.loaded.iter().find(|(first, lines, _)| (first + 1..=first + lines).contains(&line));
+            loaded.filter(|_| file == NAME).map(|(first, _, name)| (name.clone(), line - first))
+        });
     }
 
     /// Names and parameters of the session's own functions.

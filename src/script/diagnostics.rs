@@ -1,6 +1,6 @@
 //! What went wrong in a script, as plain data: made here from Rhai's errors, shown by [`super::render`].
 
-use super::{explain, explain::Context, sources::Sources, stack::Panicked};
+use super::{errors::ScriptError, explain, explain::Context, locate, sources::Sources, stack::Panicked};
 use crate::engine::Error;
 use rhai::{EvalAltResult, ParseError, Position};
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub struct Frame {
     pub what: String,
     /// Where it was called from.
     pub called_at: Option<Place>,
+    /// The call as it is written there, shortened.
+    pub call: Option<String>,
 }
 
 /// How bad a problem is.
@@ -42,6 +44,15 @@ pub enum Severity {
     Warning,
 }
 
+/// Part of a script's text: whole lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snippet {
+    /// Number of the first line, from 1.
+    pub first: usize,
+    /// The lines, without their ends.
+    pub lines: Vec<String>,
+}
+
 /// A second place that belongs to a problem, and what it has to do with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Label {
@@ -49,8 +60,10 @@ pub struct Label {
     pub place: Place,
     /// Characters from `place` on that are meant.
     pub width: usize,
-    /// What is there: "argument 2 is int", "first defined here".
+    /// What is there: "int, expected Tensor", "first defined here".
     pub text: String,
+    /// The text around, where it is not that of the diagnostic.
+    pub snippet: Option<Snippet>,
 }
 
 /// One problem, with everything that helps to mend it.
@@ -64,8 +77,8 @@ pub struct Diagnostic {
     pub message: String,
     /// Where.
     pub place: Option<Place>,
-    /// The line of text at `place`.
-    pub snippet: Option<String>,
+    /// The text around `place`.
+    pub snippet: Option<Snippet>,
     /// Characters from `place` on that are meant.
     pub width: usize,
     /// Further places, in the order to read them.
@@ -106,9 +119,15 @@ impl Diagnostic {
         self
     }
 
-    /// Adds a second place: `width` characters from `place` on.
-    pub fn with_label(mut self, place: Place, width: usize, text: impl Into<String>) -> Self {
-        self.labels.push(Label { place, width, text: text.into() });
+    /// Adds a second place: `width` characters from `place` on, with the text around from `sources`.
+    pub(super) fn with_label(
+        mut self,
+        (place, width): (Place, usize),
+        text: impl Into<String>,
+        sources: &Sources,
+    ) -> Self {
+        let snippet = locate::snippet(&place.file, place.line, sources);
+        self.labels.push(Label { place, width, text: text.into(), snippet });
         self
     }
 
@@ -117,15 +136,38 @@ impl Diagnostic {
         self.code == INTERRUPTED
     }
 
-    /// Points at `place`, with its line from `sources`.
-    pub(super) fn at(mut self, place: Option<Place>, sources: &Sources) -> Self {
-        self.snippet = place.as_ref().and_then(|p| sources.line(&p.file, p.line));
-        self.width = match (&self.snippet, &place) {
-            (Some(line), Some(p)) => word_width(line, p.column),
-            _ => 1,
-        };
-        self.place = place;
+    /// Points at the word at `place`, with the text around from `sources`.
+    pub(super) fn at(self, place: Option<Place>, sources: &Sources) -> Self {
+        self.spanning(place.map(|p| locate::word(p, sources)), sources)
+    }
+
+    /// Points at the whole call or expression that Rhai names by `place`.
+    pub(super) fn at_expression(self, place: Option<Place>, sources: &Sources) -> Self {
+        self.spanning(place.map(|p| locate::expression(p, sources)), sources)
+    }
+
+    fn spanning(mut self, span: Option<(Place, usize)>, sources: &Sources) -> Self {
+        self.snippet = span.as_ref().and_then(|(p, _)| locate::snippet(&p.file, p.line, sources));
+        (self.place, self.width) = span.map_or((None, 1), |(place, width)| (Some(place), width));
         self
+    }
+
+    /// Gives every place the file and line that `f` has for its own.
+    pub fn relocate(&mut self, f: impl Fn(&str, usize) -> Option<(String, usize)>) {
+        let snippets = self.labels.iter_mut().map(|l| (Some(&mut l.place), l.snippet.as_mut()));
+        let own = (self.place.as_mut(), self.snippet.as_mut());
+        let frames = self.frames.iter_mut().map(|f| (f.called_at.as_mut(), None));
+        for (place, snippet) in std::iter::once(own).chain(snippets).chain(frames) {
+            let Some(place) = place else { continue };
+            let Some((file, line)) = f(&place.file, place.line) else { continue };
+            if let Some(snippet) = snippet {
+                // Lines before the new first one belong to another text.
+                let above = place.line - snippet.first.min(place.line);
+                snippet.lines.drain(..above.saturating_sub(line - 1).min(snippet.lines.len()));
+                snippet.first = line - above.min(line - 1);
+            }
+            *place = Place { file, line, ..*place };
+        }
     }
 }
 
@@ -154,34 +196,73 @@ pub(super) fn from_parse_error(err: &ParseError, file: &str, sources: &Sources) 
 
 /// A script that failed: unwraps the calls and imports around the error, which become frames.
 pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context) -> Diagnostic {
+    let sources = context.sources;
     let mut file = file.to_string();
-    let mut frames = Vec::new();
+    let mut frames: Vec<Frame> = Vec::new();
     let mut function = None;
     let mut err = err;
-    let place_of = loop {
+    let at = loop {
         match err {
             EvalAltResult::ErrorInFunctionCall(name, source, inner, pos) => {
                 // A closure sees the variables around it: no function's own.
                 function = Some(name.as_str()).filter(|n| !n.starts_with("anon$"));
-                let what = function.map_or("in a closure".into(), |name| format!("in `{name}`"));
-                frames.push(Frame { what, called_at: place(&file, *pos) });
+                let called_at = place(&file, *pos);
+                match (function, frames.last_mut()) {
+                    // Native functions have no text: a closure is "called" where they are.
+                    (None, Some(native)) if native.called_at == called_at => {
+                        native.what = native.what.replacen("in ", "in a closure called by ", 1);
+                    }
+                    _ => {
+                        let what = function.map_or("in a closure".into(), |name| format!("in `{name}`"));
+                        let call = called_at.as_ref().and_then(|p| locate::call(p, sources));
+                        frames.push(Frame { what, called_at, call });
+                    }
+                }
                 if !source.is_empty() {
                     file.clone_from(source);
                 }
                 err = inner;
             }
             EvalAltResult::ErrorInModule(name, inner, pos) => {
-                frames.push(Frame { what: format!("while importing `{name}`"), called_at: place(&file, *pos) });
+                let what = format!("while importing `{name}`");
+                frames.push(Frame { what, called_at: place(&file, *pos), call: None });
                 file.clone_from(name);
                 err = inner;
             }
-            EvalAltResult::ErrorParsing(_, pos) => break syntax_place(&file, *pos, context.sources),
+            EvalAltResult::ErrorParsing(_, pos) => break syntax_place(&file, *pos, sources),
             innermost => break place(&file, innermost.position()),
         }
     };
     frames.reverse();
-    let mut diagnostic = explain::error(err, &file, function, context).at(place_of, context.sources);
+    let thrown = matches!(err, EvalAltResult::ErrorRuntime(value, _) if !value.is::<ScriptError>());
+    let mut diagnostic = explain::error(err, at.as_ref(), &file, function, context);
+    diagnostic = match err {
+        EvalAltResult::ErrorParsing(..) | EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
+        _ => diagnostic.at_expression(at, sources),
+    };
     diagnostic.frames = frames;
+    if file.starts_with(LIBRARY) { blame_the_caller(diagnostic, thrown, sources) } else { diagnostic }
+}
+
+/// What begins the names of the standard library's modules.
+const LIBRARY: &str = "std/";
+
+/// An error inside the standard library is shown where the user's own script called it: that is the line that can be
+/// mended. What the library threw on purpose says enough; for anything else its own line is shown, too.
+fn blame_the_caller(mut diagnostic: Diagnostic, thrown: bool, sources: &Sources) -> Diagnostic {
+    let own = |f: &Frame| f.called_at.as_ref().is_some_and(|p| !p.file.starts_with(LIBRARY));
+    let Some(k) = diagnostic.frames.iter().position(own) else { return diagnostic };
+    let Some(origin) = diagnostic.place.take() else { return diagnostic };
+    let width = diagnostic.width;
+    let raised = diagnostic.frames[0].what.replacen("in ", "raised in ", 1);
+    let caller = diagnostic.frames.remove(k).called_at;
+    diagnostic.frames.insert(0, Frame { what: raised, called_at: Some(origin.clone()), call: None });
+    let labels = std::mem::take(&mut diagnostic.labels);
+    diagnostic = diagnostic.at_expression(caller, sources);
+    if !thrown {
+        diagnostic = diagnostic.with_label((origin, width), "raised here", sources);
+        diagnostic.labels.extend(labels);
+    }
     diagnostic
 }
 
@@ -199,18 +280,4 @@ fn last_word(file: &str, sources: &Sources) -> Option<Place> {
     let text = sources.get(file)?.text;
     let (line, last) = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).last()?;
     Some(Place { file: file.to_string(), line: line + 1, column: last.chars().count() })
-}
-
-/// Length in characters of the word, number, string or operator at `column` of `line`.
-fn word_width(line: &str, column: usize) -> usize {
-    let rest: Vec<char> = line.chars().skip(column.saturating_sub(1)).collect();
-    let word = |c: &char| c.is_alphanumeric() || *c == '_';
-    let symbol = |c: &char| "+-*/%=<>!&|^@?".contains(*c);
-    let run = |f: &dyn Fn(&char) -> bool| rest.iter().take_while(|c| f(c)).count();
-    match rest.first() {
-        Some('"') => 2 + rest[1..].iter().take_while(|c| **c != '"').count().min(rest.len().saturating_sub(2)),
-        Some(c) if word(c) => run(&word),
-        Some(c) if symbol(c) => run(&symbol),
-        _ => 1,
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     catalog::{self, Signature, friendly_type},
-    diagnostics::Diagnostic,
+    diagnostics::{Diagnostic, Place},
     errors::ScriptError,
     parsing,
     sources::Sources,
@@ -21,8 +21,14 @@ pub(super) struct Context<'a> {
 /// Candidates listed at most.
 const CANDIDATES: usize = 6;
 
-/// The innermost error of a failed script `file`, inside its `function` if any, without its place.
-pub(super) fn error(err: &EvalAltResult, file: &str, function: Option<&str>, cx: &Context) -> Diagnostic {
+/// The innermost error of a failed script `file`, inside its `function` if any, named by Rhai as being `at`.
+pub(super) fn error(
+    err: &EvalAltResult,
+    at: Option<&Place>,
+    file: &str,
+    function: Option<&str>,
+    cx: &Context,
+) -> Diagnostic {
     use EvalAltResult as E;
     let new = |code: &str, message: String| Diagnostic::new(code, message);
     match err {
@@ -32,7 +38,7 @@ pub(super) fn error(err: &EvalAltResult, file: &str, function: Option<&str>, cx:
             None => new("interrupted", "interrupted".into()),
         },
         E::ErrorParsing(kind, _) => syntax(kind),
-        E::ErrorFunctionNotFound(signature, _) => function_not_found(signature, file, cx),
+        E::ErrorFunctionNotFound(signature, _) => function_not_found(signature, at, file, cx),
         E::ErrorVariableNotFound(name, _) => variable_not_found(name, file, function, cx),
         E::ErrorPropertyNotFound(name, _) => {
             let keys = declared(file, cx).keys;
@@ -122,7 +128,7 @@ pub(super) fn syntax(kind: &ParseErrorType) -> Diagnostic {
     }
 }
 
-fn function_not_found(signature: &str, file: &str, cx: &Context) -> Diagnostic {
+fn function_not_found(signature: &str, _at: Option<&Place>, file: &str, cx: &Context) -> Diagnostic {
     let (path, args) = signature.rsplit_once(" (").unwrap_or((signature, ")"));
     // A string argument is written as three alternatives.
     let args = args.trim_end_matches(')').replace("&str | ImmutableString | String", "string");
