@@ -1,6 +1,6 @@
 //! What a running script knows of its host: who prints, its options and arguments, its device.
 
-use crate::engine::progress::Reporter;
+use crate::engine::progress::{Reporter, Silent};
 use rhai::Map;
 use std::sync::Arc;
 
@@ -14,6 +14,13 @@ pub trait Output: Reporter {
 
     /// One line for standard error, about the run rather than of it; `--quiet` silences it.
     fn note(&self, text: &str);
+}
+
+/// Says nothing: for looking at scripts without running them, and for tests.
+impl Output for Silent {
+    fn line(&self, _: &str) {}
+    fn text(&self, _: &str) {}
+    fn note(&self, _: &str) {}
 }
 
 /// Shared handle on a [`HostContext`]; bindings capture a clone.

@@ -6,6 +6,7 @@
 pub mod autograd;
 pub mod context;
 pub mod data;
+pub mod docs;
 pub mod error;
 pub mod generate;
 pub mod host;

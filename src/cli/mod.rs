@@ -1,10 +1,12 @@
 //! Command line: one file per verb. Parses, hands plain options to the verb, turns its answer into an exit code.
 
 mod bars;
+mod doc;
 mod printer;
 mod repl;
 mod run;
 mod signals;
+mod types;
 
 use crate::script::{
     Diagnostic,
@@ -29,6 +31,8 @@ struct Cli {
 enum Verb {
     Run(run::Args),
     Repl(repl::Args),
+    Doc(doc::Args),
+    Types(types::Args),
 }
 
 /// How a verb ended.
@@ -69,6 +73,8 @@ pub fn main() -> ExitCode {
     let done = stack::with_deep_stack(|| match cli.verb {
         Verb::Run(args) => run::run(args, &printer),
         Verb::Repl(args) => repl::run(args, &printer),
+        Verb::Doc(args) => doc::run(args, &printer),
+        Verb::Types(args) => types::run(args, &printer),
     });
     printer.flush();
     match done {

@@ -1,63 +1,71 @@
-//! Every function that scripts can call, as plain data: for candidates in errors, completion and reference pages.
+//! Everything that scripts can name, as plain data: for candidates in errors, checks, completion, help, reference pages.
+//!
+//! Three sources make one list: what is registered in the engine, with the documentation that `bindings::docs` holds
+//! beside it; the functions of the standard library's modules, with their doc comments; the words of the language.
 
-use rhai::{Engine, FuncInfo};
-
-/// One function, operator, property or indexer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Signature {
-    /// Module path, e.g. `optim`; empty for global functions.
-    pub namespace: String,
-    /// Name as written in scripts; properties carry the prefix `get$` or `set$`.
-    pub name: String,
-    /// Parameters: name (`_` where unknown) and type (`any` where unknown), in the script's words.
-    pub params: Vec<(String, String)>,
-    /// Type of the result; empty where there is none.
-    pub returns: String,
-    /// The doc comment, without its markers.
-    pub doc: String,
-}
-
-impl Signature {
-    /// `optim::adamw`.
-    pub fn path(&self) -> String {
-        if self.namespace.is_empty() { self.name.clone() } else { format!("{}::{}", self.namespace, self.name) }
-    }
-
-    /// The property read by this function, if it is a getter.
-    pub fn property(&self) -> Option<&str> {
-        self.name.strip_prefix("get$")
-    }
-
-    /// Whether scripts call it by name, as opposed to operators, properties and indexers.
-    pub fn callable(&self) -> bool {
-        self.name.starts_with(|c: char| c.is_alphabetic() || c == '_') && !self.name.contains('$')
-    }
-}
-
-impl std::fmt::Display for Signature {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}(", self.path())?;
-        for (i, (name, of)) in self.params.iter().enumerate() {
-            let comma = if i > 0 { ", " } else { "" };
-            if name == "_" { write!(f, "{comma}{of}")? } else { write!(f, "{comma}{name}: {of}")? }
-        }
-        if self.returns.is_empty() { write!(f, ")") } else { write!(f, ") -> {}", self.returns) }
-    }
-}
+pub use super::doc_comment::OptionDoc;
+pub use super::signature::{Kind, Origin, Signature};
+use super::{doc_comment, embedded, parsing, signature::is_object, topics};
+use rhai::{Engine, FnAccess, FuncInfo};
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 /// Types that Rhai's library computes with and that no value in a script ever has.
 const FOREIGN: [&str; 12] = ["i8", "u8", "i16", "u16", "i32", "u32", "u64", "i128", "u128", "f32", "usize", "isize"];
 
-/// Everything registered in `engine`, Rhai's own library included.
+/// Everything registered in `engine`, Rhai's own library included; the standard library; the words of the language.
 pub fn collect(engine: &Engine) -> Vec<Signature> {
-    let mut all = engine.collect_fn_metadata(None, |info| Some(signature(engine, &info)), true);
+    let own: HashSet<u64> =
+        engine.collect_fn_metadata(None, |info| Some(info.metadata.hash), false).into_iter().collect();
+    let origin = |hash| if own.contains(&hash) { Origin::Host } else { Origin::Rhai };
+    let mut all = engine.collect_fn_metadata(None, |i| Some(signature(engine, &i, origin(i.metadata.hash))), true);
     all.retain(|s| !s.params.iter().any(|(_, of)| FOREIGN.contains(&of.as_str())));
+    share_comments(&mut all);
+    all.extend(STDLIB.iter().cloned());
+    all.extend(topics::words());
     all.sort();
     all.dedup();
     all
 }
 
-fn signature(engine: &Engine, info: &FuncInfo) -> Signature {
+/// Overloads of one name share one comment: the page's where there is one, else the longest of their own.
+fn share_comments(all: &mut [Signature]) {
+    let mut comments: HashMap<String, String> = HashMap::new();
+    for s in all.iter().filter(|s| s.origin != Origin::Rhai) {
+        let comment = comments.entry(s.key()).or_default();
+        if s.doc.len() > comment.len() {
+            comment.clone_from(&s.doc);
+        }
+    }
+    for s in all.iter_mut().filter(|s| s.origin != Origin::Rhai) {
+        let key = s.key();
+        match topics::doc(&key) {
+            Some(doc) => s.doc = doc.to_string(),
+            None => s.doc.clone_from(&comments[&key]),
+        }
+    }
+}
+
+/// The public functions of `std/*`.
+static STDLIB: LazyLock<Vec<Signature>> = LazyLock::new(|| {
+    let modules = embedded::STDLIB.iter();
+    modules.flat_map(|(name, text)| module_functions(&format!("std/{name}"), text)).collect()
+});
+
+/// The public functions that the text of a module declares; none if it does not parse.
+pub fn module_functions(namespace: &str, text: &str) -> Vec<Signature> {
+    let Ok(ast) = parsing::parse(text) else { return Vec::new() };
+    let public = ast.iter_functions().filter(|f| f.access == FnAccess::Public);
+    let one = |f: rhai::ScriptFnMetadata| Signature {
+        namespace: namespace.to_string(),
+        doc: comment(f.comments.iter().copied()),
+        origin: Origin::Std,
+        ..Signature::of_script(f.name, f.params.iter().copied())
+    };
+    public.map(one).collect()
+}
+
+fn signature(engine: &Engine, info: &FuncInfo, origin: Origin) -> Signature {
     let meta = info.metadata;
     let split = |p: &str| -> (String, String) {
         let (name, of) = p.split_once(':').unwrap_or((p, ""));
@@ -82,14 +90,26 @@ fn signature(engine: &Engine, info: &FuncInfo) -> Signature {
         (_, unit) if unit == "()" => String::new(),
         (_, of) => of,
     };
-    let doc = meta.comments.iter().map(|c| c.lines().map(uncomment).collect::<Vec<_>>().join("\n"));
-    Signature {
-        namespace: info.namespace.to_string(),
-        name: meta.name.to_string(),
-        params,
-        returns,
-        doc: doc.collect::<Vec<_>>().join("\n").trim().to_string(),
-    }
+    let kind = match (meta.name.as_str(), params.first()) {
+        (name, _) if name.starts_with("get$") || name.starts_with("set$") => Kind::Property,
+        (name, _) if name.starts_with("index$") => Kind::Indexer,
+        (name, _) if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') => Kind::Operator,
+        (_, Some((_, of))) if info.namespace.is_empty() && is_receiver(of, origin) => Kind::Method,
+        _ => Kind::Function,
+    };
+    let doc = comment(meta.comments.iter().map(|c| c.as_str()));
+    Signature { namespace: info.namespace.to_string(), name: meta.name.to_string(), params, returns, doc, kind, origin }
+}
+
+/// Whether functions of a value of type `of` are its methods: the host's objects, and Rhai's containers in its library.
+fn is_receiver(of: &str, origin: Origin) -> bool {
+    is_object(of) || origin == Origin::Rhai && ["array", "map", "string", "blob", "char", "function"].contains(&of)
+}
+
+/// The text of doc comments, without their marks.
+fn comment<'a>(comments: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<&str> = comments.flat_map(|c| c.lines().map(uncomment)).collect();
+    doc_comment::unwrap(lines.join("\n").trim())
 }
 
 fn uncomment(line: &str) -> &str {
@@ -97,13 +117,28 @@ fn uncomment(line: &str) -> &str {
     line.strip_prefix(' ').unwrap_or(line)
 }
 
-/// A Rust type as scripts know it: `&mut lora_host::..::Tensor` is `Tensor`, `INT` is `int`.
+/// The types that a parameter of type `of` takes: `int or Tensor` both, `number` int and float.
+pub fn alternatives(of: &str) -> Vec<&str> {
+    let each = of.split(" or ");
+    each.flat_map(|one| if one == "number" { vec!["int", "float"] } else { vec![one] }).collect()
+}
+
+/// A Rust type as scripts know it: `&mut lora_host::..::Tensor` is `Tensor`, `INT` is `int`; the parts of `A or B` each.
 pub fn friendly_type(engine: &Engine, rust: &str) -> String {
-    let rust = rust.trim().trim_start_matches('&').trim_start_matches("mut ").trim();
+    if rust.contains(" or ") {
+        return rust.split(" or ").map(|one| friendly_type(engine, one)).collect::<Vec<_>>().join(" or ");
+    }
+    let rust = rust.trim().trim_start_matches('&').trim_start_matches("'static ").trim_start_matches("mut ").trim();
     if let Some(inner) = ["Result<", "RhaiResultOf<", "ScriptResult<"].iter().find_map(|p| inner_of(rust, p)) {
         return friendly_type(engine, inner);
     }
+    if rust.starts_with("Fn(") {
+        return "function".into();
+    }
     let named = engine.map_type_name(rust);
+    if ["RangeInclusive<", "Range<"].iter().any(|r| named.contains(r)) {
+        return "range".into();
+    }
     match named.rsplit("::").next().unwrap_or(named).trim_end_matches('>') {
         "" | "?" | "_" | "Dynamic" | "RhaiResult" => "any",
         "i64" | "INT" | "integer" => "int",
@@ -113,6 +148,7 @@ pub fn friendly_type(engine: &Engine, rust: &str) -> String {
         "Map" => "map",
         "Blob" => "blob",
         "FnPtr" | "Fn" => "function",
+        "ExclusiveRange" | "InclusiveRange" | "range=" => "range",
         other => other,
     }
     .to_string()
@@ -151,20 +187,60 @@ mod tests {
     #[test]
     fn signatures_use_friendly_types() {
         let mut engine = Engine::new_raw();
-        engine.register_type_with_name::<Thing>("Tensor");
-        engine.register_fn("matmul", |a: &mut Thing, _: Thing| a.clone());
-        engine.register_fn("scale", |_: &mut Thing, x: f64| x);
-        engine.register_fn("load", |_: &str, _: rhai::Map| -> crate::bindings::ScriptResult<Thing> { Ok(Thing) });
-        engine.register_fn("stop", || {});
-        let shown: Vec<String> = collect(&engine).iter().map(|s| s.to_string()).collect();
-        assert_eq!(
-            shown,
-            [
-                "load(string, map) -> Tensor",
-                "matmul(Tensor, Tensor) -> Tensor",
-                "scale(Tensor, float) -> float",
-                "stop()"
-            ]
-        );
+        engine
+            .register_type_with_name::<Thing>("Tensor")
+            .register_fn("matmul", |a: &mut Thing, _: Thing| a.clone())
+            .register_fn("scale", |_: &mut Thing, x: f64| x)
+            .register_fn("load", |_: &str, _: rhai::Map| -> crate::bindings::ScriptResult<Thing> { Ok(Thing) })
+            .register_fn("stop", || {})
+            .register_fn("+", |a: Thing, _: f64| a)
+            .register_fn("-", |a: Thing| a)
+            .register_get("shape", |_: &mut Thing| -> rhai::Array { vec![] })
+            .register_set("lr", |_: &mut Thing, _: f64| {})
+            .register_indexer_get(|_: &mut Thing, _: std::ops::Range<i64>| -> &'static str { "" });
+        rhai::FuncRegistration::new("clamp")
+            .in_global_namespace()
+            .with_params_info(["t: Tensor", "low: INT or ()", "f: Fn(Map) -> bool", "Tensor or Array"])
+            .register_into_engine(&mut engine, |t: &mut Thing, _: rhai::Dynamic, _: rhai::FnPtr| t.clone());
+        let all: Vec<Signature> = collect(&engine).into_iter().filter(|s| s.origin == Origin::Host).collect();
+        let mut shown: Vec<String> =
+            all.iter().filter(|s| s.kind != Kind::Syntax).map(|s| format!("{} | {}", s, s.key())).collect();
+        shown.sort();
+        let expected = [
+            "-Tensor -> Tensor | Tensor -",
+            "Tensor + float -> Tensor | Tensor +",
+            "Tensor.lr = float | Tensor.lr",
+            "Tensor.shape: array | Tensor.shape",
+            "Tensor[range] -> string | Tensor[]",
+            "clamp(t: Tensor, low: int or (), f: function) -> Tensor or array | Tensor.clamp",
+            "load(string, map) -> Tensor | load",
+            "matmul(Tensor, Tensor) -> Tensor | Tensor.matmul",
+            "scale(Tensor, float) -> float | Tensor.scale",
+            "stop() | stop",
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(alternatives("number or Tensor"), ["int", "float", "Tensor"]);
+    }
+
+    /// Protects the one catalog: std's functions and the language's words are in it, with their comments.
+    #[test]
+    fn std_and_words_are_in_it() {
+        let all = collect(&Engine::new());
+        let load = all.iter().find(|s| s.path() == "std/instruct::load").expect("in the catalog");
+        assert_eq!((load.origin, load.kind, load.params.len()), (Origin::Std, Kind::Function, 3));
+        assert!(load.summary().starts_with("Records of"), "{}", load.doc);
+        let no_grad = all.iter().find(|s| s.name == "no_grad").expect("in the catalog");
+        assert_eq!((no_grad.kind, no_grad.to_string()), (Kind::Syntax, "no_grad { .. }".to_string()));
+        assert!(!no_grad.callable() && !no_grad.examples().is_empty());
+        let push = all.iter().find(|s| s.name == "push" && s.object() == Some("array")).expect("in the catalog");
+        assert_eq!((push.origin, push.kind), (Origin::Rhai, Kind::Method));
+    }
+
+    /// Protects `private` helpers of modules from being shown.
+    #[test]
+    fn private_functions_are_left_out() {
+        let found = module_functions("std/x", "/// Says `a`.\nfn f(a) { g(a) }\nprivate fn g(a) { a }");
+        assert_eq!(found.iter().map(Signature::to_string).collect::<Vec<_>>(), ["std/x::f(a: any)"]);
+        assert_eq!(found[0].summary(), "Says `a`.");
     }
 }

@@ -253,13 +253,7 @@ fn declared_in(file: &str, function: Option<&str>, cx: &Context) -> Declared {
         }
         true
     });
-    found.functions.extend(ast.iter_functions().map(|f| Signature {
-        namespace: String::new(),
-        name: f.name.to_string(),
-        params: f.params.iter().map(|p| (p.to_string(), "any".to_string())).collect(),
-        returns: String::new(),
-        doc: String::new(),
-    }));
+    found.functions.extend(ast.iter_functions().map(|f| Signature::of_script(f.name, f.params.iter().copied())));
     found
 }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::bindings::Context;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, Scope};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A script's text and where it came from.
 #[derive(Debug, Clone)]
@@ -28,6 +28,7 @@ pub struct Host {
     engine: Engine,
     sources: Arc<Sources>,
     modules: Arc<Modules>,
+    catalog: OnceLock<Vec<Signature>>,
 }
 
 impl Host {
@@ -38,7 +39,7 @@ impl Host {
         modules.admit(folder);
         modules.admit(std::env::current_dir().ok().as_deref());
         let resolver = Resolver { sources: sources.clone(), modules: modules.clone() };
-        Host { engine: engine::assemble(ctx, resolver), sources, modules }
+        Host { engine: engine::assemble(ctx, resolver), sources, modules, catalog: OnceLock::new() }
     }
 
     /// The engine, for the session and for tools that look at scripts without running them.
@@ -51,9 +52,9 @@ impl Host {
         &self.sources
     }
 
-    /// Every function that scripts can call.
-    pub fn catalog(&self) -> Vec<Signature> {
-        catalog::collect(&self.engine)
+    /// Everything that scripts can name; collected once.
+    pub fn catalog(&self) -> &[Signature] {
+        self.catalog.get_or_init(|| catalog::collect(&self.engine))
     }
 
     /// Compiles `script`.

@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod diagnostics;
+pub mod doc_comment;
 pub mod embedded;
 mod engine;
 pub mod errors;
@@ -14,14 +15,17 @@ mod option_values;
 pub mod options;
 mod parsing;
 pub mod recipes;
+pub mod reference;
 pub mod render;
 mod resolver;
 pub mod settings;
+pub mod signature;
 pub mod sources;
 mod spans;
 pub mod stack;
 pub mod syntax;
 mod tokens;
+pub mod topics;
 
 pub use diagnostics::{Diagnostic, Frame, Label, Place, Severity, Snippet};
 pub use host::{Host, Script};
