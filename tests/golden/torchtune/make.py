@@ -1,10 +1,13 @@
-"""Writes lora_inputs.safetensors: the input of torchtune's `TestLoRALinear.test_forward`, drawn by PyTorch's seeded generator."""
+"""Writes lora_inputs.safetensors and prints the token ids: the inputs of torchtune's LoRA tests, drawn by PyTorch's seeded generator."""
 import torch
 from safetensors.torch import save_file
 
 torch.manual_seed(16)
 x = torch.randn(2, 32, 64)
 save_file({"inputs": x}, "lora_inputs.safetensors")
+
+torch.manual_seed(16)
+print("ids", torch.randint(low=0, high=50, size=(2, 32)).flatten().tolist())
 
 
 def fixed(*shape):  # from 0 in equal steps up to, not including, 1

@@ -7,7 +7,7 @@ mod builtin;
 mod gguf;
 mod llama2c;
 mod meta;
-mod rope_layout;
+pub mod rope_layout;
 mod safetensors;
 mod stored;
 
