@@ -1,5 +1,6 @@
 //! What a running script knows of its host: who prints, its options and arguments, its device.
 
+use super::Access;
 use crate::engine::progress::{Reporter, Silent};
 use rhai::Map;
 use std::sync::Arc;
@@ -38,12 +39,24 @@ pub struct HostContext {
     pub resuming: bool,
     /// The device of `--device`; where tensors go that name no other.
     pub device: candle_core::Device,
+    /// What the script may read and write.
+    pub access: Access,
+    /// Most operations of the script itself; 0: no limit.
+    pub max_ops: u64,
 }
 
 impl HostContext {
-    /// A context without options or arguments, on the CPU.
+    /// A context without options or arguments, on the CPU, for a script that may do what every script may.
     pub fn new(output: Arc<dyn Output>) -> Self {
-        HostContext { output, options: Map::new(), args: Vec::new(), resuming: false, device: candle_core::Device::Cpu }
+        HostContext {
+            output,
+            options: Map::new(),
+            args: Vec::new(),
+            resuming: false,
+            device: candle_core::Device::Cpu,
+            access: Access::restricted(),
+            max_ops: 0,
+        }
     }
 }
 
@@ -54,6 +67,7 @@ impl std::fmt::Debug for HostContext {
             .field("args", &self.args)
             .field("resuming", &self.resuming)
             .field("device", &self.device)
+            .field("access", &self.access)
             .finish_non_exhaustive()
     }
 }

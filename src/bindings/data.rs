@@ -2,7 +2,7 @@
 
 use super::error::placed;
 use super::host::function;
-use super::{OptionsMap, ScriptResult};
+use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
 use crate::engine::data::loader::{LoaderOptions, Weighting, Windows};
 use crate::engine::data::record::{Dataset, Fields, Record};
@@ -47,14 +47,14 @@ impl IntoIterator for BatchWindows {
     }
 }
 
-pub(super) fn register(engine: &mut Engine) {
+pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine
         .register_type_with_name::<Dataset>("Records")
         .register_type_with_name::<Examples>("Examples")
         .register_type_with_name::<BatchWindows>("Windows")
         .register_type_with_name::<Batch>("Batch")
         .register_iterator::<BatchWindows>();
-    loading(engine);
+    loading(engine, ctx);
     records(engine);
     examples(engine);
     batches(engine);
@@ -71,17 +71,19 @@ fn index(i: INT, len: usize) -> Result<usize> {
         .ok_or_else(|| Error::config(format!("index {i} is outside a set of {len}")))
 }
 
-fn loading(engine: &mut Engine) {
+fn loading(engine: &mut Engine, ctx: &Context) {
     let mut module = Module::new();
     let doc = [
         "/// Reads instruction records from a JSON or JSONL file (`.gz` too) or `\"builtin:seed-tasks\"`.",
         "///",
         "/// Options: `fields`, a map from `instruction`, `input`, `output` to the file's own names.",
     ];
+    let c = ctx.clone();
     function("load", ["path: string", "Records"], doc)
-        .set_into_module(&mut module, |at: NativeCallContext, path: &str| placed(&at, load(path, Map::new())));
+        .set_into_module(&mut module, move |at: NativeCallContext, path: &str| placed(&at, load(&c, path, Map::new())));
+    let c = ctx.clone();
     function("load", ["path: string", "options: Map", "Records"], doc)
-        .set_into_module(&mut module, |at: NativeCallContext, path: &str, o: Map| placed(&at, load(path, o)));
+        .set_into_module(&mut module, move |at: NativeCallContext, path: &str, o: Map| placed(&at, load(&c, path, o)));
     let doc = ["/// Records from an array of maps with `instruction`, `input` (optional) and `output`."];
     function("records", ["list: Array", "Records"], doc)
         .set_into_module(&mut module, |at: NativeCallContext, list: Array| placed(&at, from_array(list)));
@@ -95,7 +97,7 @@ fn loading(engine: &mut Engine) {
     engine.register_static_module("data", module.into());
 }
 
-fn load(path: &str, options: Map) -> ScriptResult<Dataset> {
+fn load(ctx: &Context, path: &str, options: Map) -> ScriptResult<Dataset> {
     let mut o = OptionsMap::new("data::load", options);
     let mut fields = Fields::default();
     if let Some(map) = o.map_opt("fields")? {
@@ -106,6 +108,9 @@ fn load(path: &str, options: Map) -> ScriptResult<Dataset> {
         f.finish()?;
     }
     o.finish()?;
+    if !path.starts_with("builtin:") {
+        ctx.access.read(path)?;
+    }
     Ok(source::load(path, &fields)?)
 }
 

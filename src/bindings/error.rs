@@ -27,11 +27,11 @@ impl From<Error> for ScriptError {
 
 /// `err` as a script error. Rhai fills in the position of the call that failed.
 ///
-/// An interruption becomes a termination, which no `catch` can swallow.
+/// An interruption, or the end of the allowed time, becomes a termination, which no `catch` can swallow.
 pub fn to_rhai(err: Error) -> Box<EvalAltResult> {
-    let interrupted = matches!(err, Error::Interrupted);
+    let ends = matches!(err, Error::Interrupted | Error::Timeout(_));
     let value = Dynamic::from(ScriptError::from(err));
-    Box::new(if interrupted {
+    Box::new(if ends {
         EvalAltResult::ErrorTerminated(value, Position::NONE)
     } else {
         EvalAltResult::ErrorRuntime(value, Position::NONE)

@@ -1,9 +1,9 @@
 //! What a script asks its host: options, arguments, device, memory, time, version.
 
-use super::Context;
-use crate::engine::{device, memory};
-use rhai::{Array, Dynamic, Engine, FLOAT, FuncRegistration, Map};
-use std::time::{SystemTime, UNIX_EPOCH};
+use super::{Context, ScriptResult};
+use crate::engine::{device, interrupt, memory};
+use rhai::{Array, Dynamic, Engine, FLOAT, FuncRegistration, INT, Map};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -42,6 +42,10 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let doc = ["/// Seconds since 1970-01-01 UTC, with fractions: subtract two to time something."];
     function("now", ["float"], doc).register_into_engine(engine, now);
 
+    let doc = ["/// Waits for `seconds`; Ctrl-C and `--timeout` end it."];
+    function("sleep", ["seconds: float"], doc).register_into_engine(engine, sleep);
+    function("sleep", ["seconds: int"], doc).register_into_engine(engine, |seconds: INT| sleep(seconds as FLOAT));
+
     let doc = ["/// The host's version, e.g. `\"0.1.0\"`."];
     function("version", ["string"], doc).register_into_engine(engine, || env!("CARGO_PKG_VERSION"));
 }
@@ -61,6 +65,19 @@ fn usage() -> Map {
         ("current_mib".into(), Dynamic::from(memory::current() as FLOAT / MIB)),
         ("peak_mib".into(), Dynamic::from(memory::peak() as FLOAT / MIB)),
     ])
+}
+
+/// Rhai's own cannot be interrupted.
+fn sleep(seconds: FLOAT) -> ScriptResult<()> {
+    // What is negative or not a number is no time; what no clock holds is for ever.
+    let whole =
+        Duration::try_from_secs_f64(seconds).unwrap_or(if seconds > 0.0 { Duration::MAX } else { Duration::ZERO });
+    let start = Instant::now();
+    while let Some(left) = whole.checked_sub(start.elapsed()).filter(|d| !d.is_zero()) {
+        interrupt::poll_any()?;
+        std::thread::sleep(left.min(Duration::from_millis(20)));
+    }
+    Ok(())
 }
 
 fn now() -> FLOAT {

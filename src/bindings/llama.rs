@@ -91,6 +91,9 @@ fn load(ctx: &Context, source: &str, options: Map) -> ScriptResult<Model> {
     let mut options = OptionsMap::new("llama::load", options);
     let (dtype, device) = placement(ctx, &mut options)?;
     options.finish()?;
+    if !source.starts_with("builtin:") {
+        ctx.access.read_model(source)?;
+    }
     let mut bar = None;
     let model = Llama::load(source, dtype, &device, &mut |done, total| {
         let bar = bar.get_or_insert_with(|| ctx.output.start(total as u64, "loading", Unit::Items));

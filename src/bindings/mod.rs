@@ -3,6 +3,7 @@
 //! What scripts call is registered through [`register`]; what every binding leans on is in [`context`] (who prints,
 //! which options), [`error`] (engine errors as script errors) and [`options_map`] (the trailing `#{..}`).
 
+pub mod access;
 pub mod autograd;
 pub mod context;
 pub mod data;
@@ -18,6 +19,7 @@ pub mod nn_layers;
 pub mod optim;
 pub mod options_map;
 pub mod progress;
+mod resolve;
 pub mod runs;
 pub mod tensor;
 pub mod tensor_create;
@@ -26,6 +28,7 @@ pub mod tensor_ops;
 mod tensor_text;
 pub mod tokenizer;
 
+pub use access::Access;
 pub use context::{Context, HostContext, Output};
 pub use error::{Carried, ScriptError, to_rhai};
 pub use options_map::OptionsMap;
@@ -45,10 +48,10 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     autograd::register(engine);
     nn::register(engine);
     llama::register(engine, ctx);
-    model::register(engine);
+    model::register(engine, ctx);
     generate::register(engine, ctx);
     tokenizer::register(engine);
-    data::register(engine);
+    data::register(engine, ctx);
     optim::register(engine);
     runs::register(engine, ctx);
 }

@@ -3,19 +3,18 @@
 use super::host::function;
 use super::ids::token_ids;
 use super::llama::Model;
-use super::{OptionsMap, ScriptResult};
+use super::{Context, OptionsMap, ScriptResult};
 use crate::bindings::data::{Batch, Examples};
 use crate::engine::autograd::Tensor;
 use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
 use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
-use std::path::Path;
 
-pub(super) fn register(engine: &mut Engine) {
+pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     properties(engine);
     parameters(engine);
-    adapters(engine);
+    adapters(engine, ctx);
     running(engine);
     engine.register_fn("to_string", |m: &mut Model| summary(m)).register_fn("to_debug", |m: &mut Model| summary(m));
 }
@@ -111,7 +110,7 @@ fn parameter(model: &Model, name: &str) -> Result<Tensor> {
     }
 }
 
-fn adapters(engine: &mut Engine) {
+fn adapters(engine: &mut Engine, ctx: &Context) {
     let doc = [
         "/// Puts fresh LoRA adapters on the target modules and returns how many those are.",
         "///",
@@ -122,16 +121,20 @@ fn adapters(engine: &mut Engine) {
         .register_into_engine(engine, |m: &mut Model| inject(m, Map::new()));
     function("inject_lora", ["model: Model", "options: Map", "int"], doc).register_into_engine(engine, inject);
     let doc = ["/// Writes the adapter in PEFT's layout into the directory `dir`."];
+    let c = ctx.clone();
     function("save_adapter", ["model: Model", "dir: string", "()"], doc)
-        .register_into_engine(engine, |m: &mut Model, dir: &str| -> ScriptResult<()> {
-            Ok(m.read().save_adapter(Path::new(dir))?)
+        .register_into_engine(engine, move |m: &mut Model, dir: &str| -> ScriptResult<()> {
+            Ok(m.read().save_adapter(&c.access.write(dir)?)?)
         });
     let doc =
         ["/// Loads a PEFT adapter from `dir`, trainable, and returns how many modules it adapts. Every key must fit."];
-    function("load_adapter", ["model: Model", "dir: string", "int"], doc)
-        .register_into_engine(engine, |m: &mut Model, dir: &str| -> ScriptResult<INT> {
-            Ok(m.write().load_adapter(Path::new(dir))? as INT)
-        });
+    let c = ctx.clone();
+    function("load_adapter", ["model: Model", "dir: string", "int"], doc).register_into_engine(
+        engine,
+        move |m: &mut Model, dir: &str| -> ScriptResult<INT> {
+            Ok(m.write().load_adapter(&c.access.read(dir)?)? as INT)
+        },
+    );
     let doc = ["/// Adds the adapter into the base's weights and removes it."];
     function("merge_adapter", ["model: Model", "()"], doc)
         .register_into_engine(engine, |m: &mut Model| -> ScriptResult<()> { Ok(m.write().merge_adapter()?) });
@@ -139,9 +142,10 @@ fn adapters(engine: &mut Engine) {
     function("remove_adapter", ["model: Model", "()"], doc)
         .register_into_engine(engine, |m: &mut Model| m.write().remove_adapter());
     let doc = ["/// Writes the model as a Hugging Face directory. An adapter must be merged or removed first."];
+    let c = ctx.clone();
     function("save", ["model: Model", "dir: string", "()"], doc)
-        .register_into_engine(engine, |m: &mut Model, dir: &str| -> ScriptResult<()> {
-            Ok(m.read().save(Path::new(dir))?)
+        .register_into_engine(engine, move |m: &mut Model, dir: &str| -> ScriptResult<()> {
+            Ok(m.read().save(&c.access.write(dir)?)?)
         });
 }
 

@@ -102,6 +102,7 @@ fn create(ctx: &Context, dir: &str, settings: Map, options: Map) -> ScriptResult
         None => Policy::Number,
     };
     o.finish()?;
+    ctx.access.write_run(dir)?;
     let run = Run::create(dir, json(&Dynamic::from_map(settings))?, policy)?;
     for notice in run.notices() {
         ctx.output.note(notice);

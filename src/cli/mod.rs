@@ -2,9 +2,11 @@
 
 mod bars;
 mod doc;
+mod limits;
 mod printer;
 mod repl;
 mod run;
+mod sandbox;
 mod signals;
 mod types;
 
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
     };
     let printer = Arc::new(Printer::new());
     stack::keep_panics();
+    limits::end_aborts_as_errors();
     let done = stack::with_deep_stack(|| match cli.verb {
         Verb::Run(args) => run::run(args, &printer),
         Verb::Repl(args) => repl::run(args, &printer),

@@ -1,7 +1,7 @@
 //! `host repl`: the interactive session.
 
 use super::{Exit, fail, printer::Printer, report, run::settle, signals};
-use crate::bindings::{HostContext, Output};
+use crate::bindings::{Access, HostContext, Output};
 use crate::repl::{Ended, Session};
 use crate::script::{Diagnostic, options::HostFlags, recipes};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
 fn start(args: Args, printer: &Arc<Printer>) -> Result<Ended, Box<Diagnostic>> {
     let mut flags = HostFlags { device: args.device, ..HostFlags::default() };
     let mut ctx = HostContext::new(printer.clone());
+    // Whoever types here sees what is run.
+    ctx.access = Access::everything();
     let first = args.script.first().map(|name| recipes::find(name)).transpose()?;
     if let Some(found) = &first {
         let declared = found.declared()?;

@@ -7,6 +7,7 @@ use crate::script::{
     Diagnostic, Host,
     options::HostFlags,
     recipes::{self, Found},
+    sandbox,
 };
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(super) struct Args {
     /// Threads for native work [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
+    #[command(flatten)]
+    sandbox: super::sandbox::Args,
     /// A file, a recipe's folder or pack, or the name of a recipe (`host ls`); then its own options
     #[arg(trailing_var_arg = true, required = true, value_names = ["SCRIPT", "OPTIONS"], num_args = 1..)]
     script: Vec<String>,
@@ -55,6 +58,7 @@ fn prepare(args: Args, printer: &Arc<Printer>) -> Result<Option<(Host, Found)>, 
         resume: args.resume,
         quiet: args.quiet,
         threads: args.threads.map(usize::from),
+        sandbox: args.sandbox.flags()?,
     };
     let given = declared.parse(rest, flags)?;
     if given.help {
@@ -62,6 +66,7 @@ fn prepare(args: Args, printer: &Arc<Printer>) -> Result<Option<(Host, Found)>, 
         return Ok(None);
     }
     let mut ctx = HostContext::new(printer.clone());
+    ctx.access = sandbox::access(&given);
     ctx.options = given.options;
     ctx.args = given.args;
     settle(&mut ctx, &given.host, printer)?;
@@ -70,11 +75,13 @@ fn prepare(args: Args, printer: &Arc<Printer>) -> Result<Option<(Host, Found)>, 
 }
 
 /// Puts the host's own settings into effect.
-pub(super) fn settle(ctx: &mut HostContext, flags: &HostFlags, printer: &Printer) -> Result<(), Box<Diagnostic>> {
+pub(super) fn settle(ctx: &mut HostContext, flags: &HostFlags, printer: &Arc<Printer>) -> Result<(), Box<Diagnostic>> {
     printer.set_quiet(flags.quiet);
     if let Some(threads) = flags.threads {
         set_threads(threads);
     }
+    super::limits::start(&flags.sandbox, printer);
+    ctx.max_ops = flags.sandbox.max_ops.unwrap_or(0);
     ctx.resuming = flags.resume;
     ctx.device = device::parse(flags.device.as_deref().unwrap_or("cpu")).map_err(|e| usage(&e))?;
     Ok(())

@@ -56,6 +56,12 @@ pub enum Error {
         /// A suggestion, e.g. the nearest known name.
         help: Option<String>,
     },
+    /// A path, or the network, that the script may not touch; names the flag that would allow it.
+    #[error("{0}")]
+    Denied(String),
+    /// The time that `--timeout` allows is over.
+    #[error("stopped after {0:?}, the time that --timeout allows")]
+    Timeout(std::time::Duration),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -75,6 +81,8 @@ impl Error {
             Error::Format { .. } => "format",
             Error::Io { .. } => "io",
             Error::Config { .. } => "config",
+            Error::Denied(_) => "denied",
+            Error::Timeout(_) => "timeout",
             Error::Interrupted => "interrupted",
             Error::Backend(_) => "backend",
         }

@@ -1,13 +1,17 @@
-//! Ctrl-C, as a flag that every long native loop polls.
+//! Reasons to stop, which every long native loop polls: Ctrl-C, the end of the allowed time, too much memory in use.
 //!
 //! The first Ctrl-C asks for a stop. While a run with a saved state is under way (`graceful`), work goes on to the
 //! next point where that state can be saved; a second Ctrl-C, or the first one elsewhere, stops at the next poll.
 
 use super::error::{Error, Result};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use super::memory;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 static REQUESTS: AtomicU32 = AtomicU32::new(0);
 static GRACEFUL: AtomicUsize = AtomicUsize::new(0);
+/// Milliseconds that were allowed and are over; 0: there is time.
+static EXPIRED: AtomicU64 = AtomicU64::new(0);
 
 /// Records one Ctrl-C. Safe to call from a signal-handling thread.
 pub fn request() {
@@ -19,25 +23,42 @@ pub fn clear() {
     REQUESTS.store(0, Ordering::SeqCst);
 }
 
-/// Whether a stop was asked for at all.
+/// The time `allowed` is over: everything stops at its next poll, and nothing is saved.
+pub fn expire(allowed: Duration) {
+    EXPIRED.store((allowed.as_millis() as u64).max(1), Ordering::SeqCst);
+}
+
+/// Whether Ctrl-C asked for a stop at all.
 pub fn requested() -> bool {
     REQUESTS.load(Ordering::Relaxed) > 0
 }
 
-/// Whether work must stop at once, here.
+/// Whether Ctrl-C asks to stop at once, here.
 pub fn now() -> bool {
     let requests = REQUESTS.load(Ordering::Relaxed);
     requests > 1 || (requests == 1 && GRACEFUL.load(Ordering::Relaxed) == 0)
 }
 
-/// `Err(Interrupted)` if work must stop at once; every long native loop calls this.
-pub fn poll() -> Result<()> {
-    if now() { Err(Error::Interrupted) } else { Ok(()) }
+/// Why work must stop at once, here.
+pub fn reason() -> Option<Error> {
+    let expired = EXPIRED.load(Ordering::Relaxed);
+    if expired > 0 {
+        return Some(Error::Timeout(Duration::from_millis(expired)));
+    }
+    if now() {
+        return Some(Error::Interrupted);
+    }
+    memory::exceeded().then(memory::over)
 }
 
-/// `Err(Interrupted)` after any Ctrl-C: for work that loses nothing by stopping, such as generating or evaluating.
+/// `Err` if work must stop at once; every long native loop calls this.
+pub fn poll() -> Result<()> {
+    reason().map_or(Ok(()), Err)
+}
+
+/// [`poll`] that stops at any Ctrl-C: for work that loses nothing by stopping, such as generating or evaluating.
 pub fn poll_any() -> Result<()> {
-    if requested() { Err(Error::Interrupted) } else { Ok(()) }
+    if requested() { Err(Error::Interrupted) } else { poll() }
 }
 
 /// While alive, the first Ctrl-C waits for the next save point instead of stopping at the next poll.

@@ -1,14 +1,25 @@
-//! A global allocator that counts: current and peak heap bytes of the process, for logs, scripts and tests.
+//! A global allocator that counts: current and peak heap bytes of the process, for logs, scripts and limits.
 //!
-//! Memory-mapped files are not heap: weights used straight from a mapped file do not count.
+//! Two limits stand on the count. What is large asks [`check`] before it is made, and long work asks whether the limit is
+//! [`exceeded`]: both end as errors. Past [`set_limit`]'s hard end the allocator itself says no, which ends the process;
+//! that is for what asks nobody.
+//!
+//! Memory-mapped files are not heap: weights used straight from a mapped file do not count. Nor does a GPU's memory.
 
+mod machine;
+
+use crate::engine::error::{Error, Result};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 static CURRENT: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// 0: the machine's.
+static LIMIT: AtomicUsize = AtomicUsize::new(0);
+static HARD: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// The system allocator with two counters around it.
+/// The system allocator with two counters and a limit around it.
 #[derive(Debug)]
 pub struct Counting;
 
@@ -20,9 +31,17 @@ fn grew(bytes: usize) {
     }
 }
 
-// SAFETY: every call is handed to `System` unchanged; the counters never influence what is returned.
+/// Whether `bytes` more would pass the hard end of the limit.
+fn refused(bytes: usize) -> bool {
+    CURRENT.load(Relaxed).saturating_add(bytes) > HARD.load(Relaxed)
+}
+
+// SAFETY: every call is handed to `System` unchanged, or refused by the null that the contract provides for.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if refused(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller's contract is passed on.
         let p = unsafe { System.alloc(layout) };
         if !p.is_null() {
@@ -32,6 +51,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if refused(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller's contract is passed on.
         let p = unsafe { System.alloc_zeroed(layout) };
         if !p.is_null() {
@@ -47,6 +69,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if refused(new_size.saturating_sub(layout.size())) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller's contract is passed on.
         let q = unsafe { System.realloc(p, layout, new_size) };
         if !q.is_null() {
@@ -76,6 +101,49 @@ pub fn peak() -> usize {
 /// Starts a new peak measurement from what is in use now.
 pub fn reset_peak() {
     PEAK.store(CURRENT.load(Relaxed), Relaxed);
+}
+
+/// Bytes that may be in use: what [`set_limit`] said, or else what the machine has for this process.
+pub fn limit() -> usize {
+    static MACHINE: OnceLock<usize> = OnceLock::new();
+    match LIMIT.load(Relaxed) {
+        0 => *MACHINE.get_or_init(machine::limit),
+        bytes => bytes,
+    }
+}
+
+/// Sets [`limit`], and a quarter above it the hard end, past which allocations fail.
+pub fn set_limit(bytes: usize) {
+    LIMIT.store(bytes, Relaxed);
+    // What is in use already, and some room to say what happened, is never refused.
+    HARD.store(bytes.saturating_add(bytes / 4).max(current().saturating_add(64 << 20)), Relaxed);
+}
+
+/// Whether more is in use than [`limit`] says.
+pub fn exceeded() -> bool {
+    current() > limit()
+}
+
+/// The error that says that [`limit`] is passed.
+pub fn over() -> Error {
+    Error::OutOfMemory(format!("{} MiB are in use, {} MiB are allowed", current() >> 20, limit() >> 20))
+}
+
+/// Whether `bytes` more fit; `what` needs them.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] if they do not.
+pub fn check(what: impl FnOnce() -> String, bytes: Option<usize>) -> Result<()> {
+    match bytes {
+        Some(bytes) if bytes <= limit().saturating_sub(current()) => Ok(()),
+        _ => Err(Error::OutOfMemory(format!(
+            "{} needs {}; {} MiB of {} MiB are in use",
+            what(),
+            bytes.map_or("more bytes than can be counted".into(), |b| format!("{} MiB", b >> 20)),
+            current() >> 20,
+            limit() >> 20
+        ))),
+    }
 }
 
 #[cfg(test)]

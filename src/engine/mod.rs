@@ -4,9 +4,9 @@
 //! The modules are in the order of their layers: each imports only what stands above it (`cargo layers` tests it).
 
 pub mod error;
+pub mod memory;
 pub mod interrupt;
 pub mod progress;
-pub mod memory;
 pub mod device;
 pub mod rng;
 pub mod files;

@@ -7,15 +7,18 @@ use super::{
 };
 use crate::bindings::{self, Context, ScriptError};
 use crate::engine::autograd::{Autocast, autocast_guard, no_grad_guard};
-use crate::engine::{Error, Result, interrupt};
+use crate::engine::{Result, interrupt, memory};
 use rhai::{Dynamic, Engine, OptimizationLevel};
 
 /// Nested calls of script functions; the script thread's stack holds several times as many.
 const CALL_LEVELS: usize = 64;
-/// Bytes in one string.
+/// Bytes in one string, and in all strings inside one array or map.
 const STRING_BYTES: usize = 256 << 20;
 /// Elements in one array and everything inside it; the same for maps.
-const ELEMENTS: usize = 64 << 20;
+const ELEMENTS: usize = 16 << 20;
+/// One string or array takes at most this share of the memory that is allowed: limits on the whole are looked at between
+/// two operations, and one operation makes one of them.
+const SHARE: usize = 16;
 
 /// The engine that runs scripts for `ctx`.
 pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
@@ -25,12 +28,15 @@ pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
     // A misspelt key must not read as `()`; `m.get("key")` is the lenient way.
     engine.set_fail_on_invalid_map_property(true);
     parsing::configure(&mut engine, MODES);
+    let share = memory::limit() / SHARE;
+    let elements = ELEMENTS.min(share / size_of::<Dynamic>()).max(1);
     engine
         .set_max_call_levels(CALL_LEVELS)
-        .set_max_string_size(STRING_BYTES)
-        .set_max_array_size(ELEMENTS)
-        .set_max_map_size(ELEMENTS);
-    engine.on_progress(|_| interrupt::now().then(|| Dynamic::from(ScriptError::from(Error::Interrupted))));
+        .set_max_operations(ctx.max_ops)
+        .set_max_string_size(STRING_BYTES.min(share).max(1))
+        .set_max_array_size(elements)
+        .set_max_map_size(elements);
+    engine.on_progress(|_| interrupt::reason().map(|e| Dynamic::from(ScriptError::from(e))));
 
     let output = ctx.output.clone();
     engine.on_print(move |text| output.line(text));

@@ -29,17 +29,19 @@ pub struct Host {
     sources: Arc<Sources>,
     modules: Arc<Modules>,
     catalog: OnceLock<Vec<Signature>>,
+    ctx: Context,
 }
 
 impl Host {
-    /// A host for `ctx`, whose scripts import modules from below `folder` and the working directory.
+    /// A host for `ctx`, whose scripts may read and import from below `folder` too.
     pub fn new(ctx: &Context, folder: Option<&Path>) -> Self {
         let sources = Arc::new(Sources::default());
         let modules = Arc::new(Modules::default());
-        modules.admit(folder);
-        modules.admit(std::env::current_dir().ok().as_deref());
-        let resolver = Resolver { sources: sources.clone(), modules: modules.clone() };
-        Host { engine: engine::assemble(ctx, resolver), sources, modules, catalog: OnceLock::new() }
+        let resolver = Resolver { sources: sources.clone(), modules: modules.clone(), ctx: ctx.clone() };
+        let engine = engine::assemble(ctx, resolver);
+        let host = Host { engine, sources, modules, catalog: OnceLock::new(), ctx: ctx.clone() };
+        host.admit(folder);
+        host
     }
 
     /// The engine, for the session and for tools that look at scripts without running them.
@@ -71,9 +73,11 @@ impl Host {
         Ok(ast)
     }
 
-    /// Lets scripts import from below `folder` too.
+    /// Lets scripts read and import from below `folder` too.
     pub fn admit(&self, folder: Option<&Path>) {
-        self.modules.admit(folder);
+        if let Some(folder) = folder {
+            self.ctx.access.admit(folder);
+        }
     }
 
     /// Compiles and runs `script`.

@@ -18,6 +18,7 @@ pub mod recipes;
 pub mod reference;
 pub mod render;
 mod resolver;
+pub mod sandbox;
 pub mod settings;
 pub mod signature;
 pub mod sources;

@@ -15,6 +15,7 @@ use super::{
     host::Script,
     option_values as values, parsing,
     recipes::Manifest,
+    sandbox::{self, Sandbox},
     sources::Sources,
 };
 use crate::engine::error::unknown_name;
@@ -54,6 +55,8 @@ pub struct HostFlags {
     pub quiet: bool,
     /// `--threads N`.
     pub threads: Option<usize>,
+    /// How far the script may go.
+    pub sandbox: Sandbox,
 }
 
 /// A command line, understood.
@@ -63,6 +66,8 @@ pub struct Given {
     pub options: Map,
     /// What is no option.
     pub args: Vec<String>,
+    /// The script's options that were given: name and text, as it was typed.
+    pub named: Vec<(String, String)>,
     /// The host's own settings.
     pub host: HostFlags,
     /// `--help` was among them.
@@ -70,11 +75,18 @@ pub struct Given {
 }
 
 /// The host's own flags: name, whether it takes a value, help.
-const HOST_FLAGS: [(&str, Option<&str>, &str); 4] = [
+const HOST_FLAGS: &[(&str, Option<&str>, &str)] = &[
     ("device", Some("NAME"), "Where tensors and models go: cpu, cuda, cuda:N"),
     ("resume", None, "Continue the saved run"),
     ("quiet", None, "No progress and no notes"),
     ("threads", Some("N"), "Threads for native work"),
+    ("allow_read", Some("PATH"), "Let the script read this too; may be repeated, or be a list with commas"),
+    ("allow_write", Some("PATH"), "Let the script write this too; likewise"),
+    ("allow_net", None, "Let the script use the network"),
+    ("allow_all", None, "Let the script read and write everything"),
+    ("max_memory", Some("SIZE"), "Most memory, such as 8GiB"),
+    ("max_ops", Some("N"), "Most operations of the script itself"),
+    ("timeout", Some("TIME"), "Most time, such as 30s, 10m or 2h"),
 ];
 
 impl Declared {
@@ -108,6 +120,10 @@ impl Declared {
         };
         let mut options = Vec::new();
         for (key, value) in &map.0 {
+            if sandbox::FLAGS.contains(&key.name.as_str()) {
+                // Who protects himself by a flag must be sure that the host understands it.
+                return Err(wrong(&format!("`{}` is an option of the host: choose another name", key.name), key.pos));
+            }
             let default = literal(value).ok_or_else(|| {
                 let text = format!(
                     "the default of option `{}` must be a literal: it is read without running the script",
@@ -146,7 +162,7 @@ impl Declared {
     /// An unknown option, a missing value, a value of the wrong type.
     pub fn parse(&self, args: &[String], host: HostFlags) -> Result<Given, Box<Diagnostic>> {
         let options = self.options.iter().map(|o| (o.name.as_str().into(), o.default.clone())).collect();
-        let mut given = Given { options, args: Vec::new(), host, help: false };
+        let mut given = Given { options, args: Vec::new(), named: Vec::new(), host, help: false };
         let mut words = args.iter().map(String::as_str).peekable();
         while let Some(word) = words.next() {
             if word == "--" {
@@ -185,6 +201,7 @@ impl Declared {
                 }
             } else {
                 let text = value.take(not_option).ok_or_else(missing)?;
+                given.named.push((key.clone(), text.clone()));
                 values::parse(&spec.kind, current, &text).map_err(|e| (text, e))
             };
             let parsed = parsed.map_err(|(text, e)| usage(format!("option `--{name}` is `{text}`; expected {e}")))?;
@@ -242,7 +259,8 @@ impl Declared {
         }
         let host = HOST_FLAGS.iter().filter(|(name, ..)| !self.options.iter().any(|o| o.name == *name));
         let host = host.map(|(name, value, help)| {
-            (value.map_or(format!("--{name}"), |v| format!("--{name} <{v}>")), help.to_string())
+            let flag = name.replace('_', "-");
+            (value.map_or(format!("--{flag}"), |v| format!("--{flag} <{v}>")), help.to_string())
         });
         text.push_str(&format!("\nOptions of the host:\n{}", table(host.collect()).trim_end()));
         text
@@ -281,7 +299,7 @@ fn set_host(host: &mut HostFlags, key: &str, text: &str) -> Result<(), Box<Diagn
             Ok(n @ 1..=4096) => host.threads = Some(n),
             _ => return Err(usage(format!("option `--threads` is `{text}`; expected a count from 1 on"))),
         },
-        _ => {}
+        _ => host.sandbox.set(key, text)?,
     }
     Ok(())
 }

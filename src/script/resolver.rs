@@ -1,4 +1,4 @@
-//! `import`: the embedded standard library, and files below the script's folder or the working directory.
+//! `import`: the embedded standard library, and files that the script may read.
 //!
 //! A module is compiled and run once, however often it is imported; a cycle is an error that names its members; an
 //! error inside a module names that module's file and line.
@@ -8,11 +8,15 @@ use super::{
     errors::to_rhai,
     sources::{Sources, display_name},
 };
+use crate::bindings::Context;
 use crate::engine::{Error, error::unknown_name};
 use rhai::{Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope, Shared};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Modules whose import is under way at once: each takes stack.
+const MAX_NESTED: usize = 64;
 
 type Found<T> = Result<T, Box<EvalAltResult>>;
 
@@ -22,24 +26,12 @@ pub(super) struct Modules(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Folders, canonicalised, below which imported files must lie.
-    roots: Vec<PathBuf>,
     loaded: HashMap<String, Shared<Module>>,
     /// Scripts and modules whose top level is running now, outermost first.
     running: Vec<String>,
 }
 
 impl Modules {
-    /// Lets scripts import from below `folder`, if there is one and it exists.
-    pub(super) fn admit(&self, folder: Option<&Path>) {
-        if let Some(real) = folder.and_then(|f| f.canonicalize().ok()) {
-            let roots = &mut self.state().roots;
-            if !roots.contains(&real) {
-                roots.push(real);
-            }
-        }
-    }
-
     /// The top level of `name` begins to run: importing it from here on would be a cycle.
     pub(super) fn enter(&self, name: &str) {
         self.state().running.push(name.to_string());
@@ -60,6 +52,8 @@ impl Modules {
 pub(super) struct Resolver {
     pub(super) sources: Arc<Sources>,
     pub(super) modules: Arc<Modules>,
+    /// What scripts may read, they may import.
+    pub(super) ctx: Context,
 }
 
 impl Resolver {
@@ -84,15 +78,9 @@ impl Resolver {
         if file.extension().is_none_or(|e| e != "rhai") {
             file.as_mut_os_string().push(".rhai");
         }
+        // Asked first: whether there is a file outside is not the script's to know.
+        self.ctx.access.read(&file)?;
         let real = file.canonicalize().map_err(|_| self.not_found(path, &file))?;
-        let roots = self.modules.state().roots.clone();
-        if !roots.iter().any(|root| real.starts_with(root)) {
-            let roots: Vec<_> = roots.iter().map(|r| r.display().to_string()).collect();
-            return Err(Error::config_help(
-                format!("import \"{path}\": {} lies outside the folders that scripts may import from", real.display()),
-                format!("modules are imported from below {}", roots.join(" and ")),
-            ));
-        }
         let text = std::fs::read_to_string(&real).map_err(Error::io(display_name(&real)))?;
         let folder = real.parent().map(Path::to_path_buf);
         Ok((display_name(&real), text, folder))
@@ -129,6 +117,10 @@ impl Resolver {
                 );
                 return Err(at(to_rhai(err), pos));
             }
+        }
+        if self.modules.state().running.len() >= MAX_NESTED {
+            let message = format!("import \"{path}\": {MAX_NESTED} modules import one another already");
+            return Err(at(to_rhai(Error::config(message)), pos));
         }
         self.sources.insert(&name, &text, folder);
         self.modules.enter(&name);

@@ -13,6 +13,7 @@
 //!
 //! Division of integers gives f32; the other operations keep integers and wrap around.
 
+use super::budget;
 use super::int_arith::{self, IntOp};
 use super::operands::{Number, expand, floating, meet, sum_to, wide, zeros};
 use crate::engine::autograd::{Tensor, record};
@@ -223,6 +224,7 @@ pub fn neg(x: &Tensor) -> Result<Tensor> {
     if x.dtype().is_int() {
         return number_sub(0i64, x);
     }
+    budget::elements("neg", x.dims(), x.dtype())?;
     Ok(record("neg", x.value().neg()?, &[x], |_| |dy: Value| Ok(vec![Some(dy.neg()?)])))
 }
 
@@ -233,6 +235,7 @@ pub fn abs(x: &Tensor) -> Result<Tensor> {
         d if d.is_int() => return maximum(x, &neg(x)?),
         _ => {}
     }
+    budget::elements("abs", x.dims(), x.dtype())?;
     Ok(record("abs", x.value().abs()?, &[x], |_| {
         let x = x.value().clone();
         move |dy: Value| Ok(vec![Some((dy * x.sign()?)?)])

@@ -3,22 +3,6 @@
 use crate::engine::error::{Error, Result};
 use crate::engine::memory;
 use candle_core::DType;
-use std::sync::OnceLock;
-
-/// Bytes this process may use: the machine's memory, or its control group's limit where that is smaller.
-fn limit() -> usize {
-    static LIMIT: OnceLock<usize> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-            let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
-            let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            kib.checked_mul(1024)
-        });
-        let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|s| s.trim().parse().ok());
-        // Where neither is known, refuse only what no machine holds.
-        machine.unwrap_or(1 << 40).min(group.unwrap_or(usize::MAX))
-    })
-}
 
 /// Number of elements of a tensor of shape `dims`.
 ///
@@ -36,17 +20,13 @@ pub fn elements(op: &'static str, dims: &[usize], dtype: DType) -> Result<usize>
     // Zero anywhere means no memory, whatever the others are; the product of the others must still be a number.
     let count = dims.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d));
     let bytes = count.and_then(|n| n.checked_mul(dtype.size_in_bytes()));
-    let empty = dims.contains(&0);
-    match (count, bytes) {
-        (Some(_), Some(_)) if empty => Ok(0),
-        (Some(n), Some(bytes)) if bytes <= limit().saturating_sub(memory::current()) => Ok(n),
-        _ => Err(Error::OutOfMemory(format!(
-            "{op}: a {} tensor of shape {dims:?} needs {}; {} MiB of {} MiB are in use",
-            dtype.as_str(),
-            bytes.map_or("more bytes than can be counted".into(), |b| format!("{} MiB", b >> 20)),
-            memory::current() >> 20,
-            limit() >> 20
-        ))),
+    match count {
+        Some(_) if bytes.is_some() && dims.contains(&0) => Ok(0),
+        _ => {
+            memory::check(|| format!("{op}: a {} tensor of shape {dims:?}", dtype.as_str()), bytes)?;
+            // Without a count there are no bytes, which the check refused.
+            Ok(count.unwrap_or(0))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! `dx = y (dy - Σ y dy)`; for the logarithm `dx = dy - exp(y) Σ dy`. Computed in f32 for bf16 and f16; under autocast the
 //! result stays f32. Fused and threaded on the CPU; on CUDA candle's operations.
 
+use super::budget;
 use super::cast;
 use super::cpu::{self, Elem, Exp, dispatch, prepared, slices};
 use super::operands::{dim as dimension, floating, wide};
@@ -24,6 +25,7 @@ pub fn log_softmax(x: &Tensor, dim: i64) -> Result<Tensor> {
 
 fn normalised(op: &'static str, x: &Tensor, dim: i64, log: bool) -> Result<Tensor> {
     let mut x = floating(x)?;
+    budget::elements(op, x.dims(), x.dtype())?;
     if autocast() != Autocast::Off && matches!(x.dtype(), DType::BF16 | DType::F16) {
         x = cast::to_dtype(&x, DType::F32)?;
     }

@@ -4,6 +4,7 @@
 //! same as a composition of candle's operations for CUDA. On the CPU one threaded pass does it, in f32 for bf16 and f16.
 //! Integer tensors become f32 first, as in PyTorch.
 
+use super::budget;
 use super::cpu::{self, Elem, dispatch, prepared, slices};
 use super::operands::{floating, wide};
 use crate::engine::autograd::{Tensor, record};
@@ -27,6 +28,7 @@ trait Function: Send + 'static {
 
 fn apply<F: Function>(x: &Tensor) -> Result<Tensor> {
     let x = floating(x)?;
+    budget::elements(F::NAME, x.dims(), x.dtype())?;
     let value = forward::<F>(x.value())?;
     let saved = if F::FROM_OUTPUT { value.clone() } else { x.value().clone() };
     Ok(record(F::NAME, value, &[&x], |_| move |dy: Value| Ok(vec![Some(backward::<F>(&saved, &dy)?)])))

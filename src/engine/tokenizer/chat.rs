@@ -25,6 +25,10 @@ impl Message {
     }
 }
 
+/// Instructions that a template may take: a model's own are through after some hundred per turn, and a template is a
+/// program from wherever the model came from.
+const FUEL: u64 = 20_000_000;
+
 /// Runs `template` on a conversation.
 pub(super) fn render(
     template: &str,
@@ -37,6 +41,7 @@ pub(super) fn render(
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     env.set_syntax(syntax.map_err(|e| Error::config(format!("the chat template failed: {e}")))?);
     env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    env.set_fuel(Some(FUEL));
     env.set_unknown_method_callback(python_method);
     env.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
