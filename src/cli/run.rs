@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
     #[command(flatten)]
-    sandbox: super::sandbox::Args,
+    sandbox: super::sandbox::Flags,
     /// A file, a recipe's folder or pack, or the name of a recipe (`host ls`); then its own options
     #[arg(trailing_var_arg = true, required = true, value_names = ["SCRIPT", "OPTIONS"], num_args = 1..)]
     script: Vec<String>,

@@ -5,7 +5,7 @@ use crate::script::{Diagnostic, sandbox::Sandbox};
 /// See [`Sandbox`].
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What the script may do")]
-pub(super) struct Args {
+pub(super) struct Flags {
     /// Let the script read this too: files, or folders with all below; repeat it, or give a list with commas
     #[arg(long, value_name = "PATH")]
     allow_read: Vec<String>,
@@ -29,7 +29,7 @@ pub(super) struct Args {
     timeout: Option<String>,
 }
 
-impl Args {
+impl Flags {
     /// The flags, understood.
     ///
     /// # Errors
