@@ -15,6 +15,11 @@ pub trait Output: Reporter {
 
     /// One line for standard error, about the run rather than of it; `--quiet` silences it.
     fn note(&self, text: &str);
+
+    /// Takes progress off the screen until the answer is dropped: a person is asked something.
+    fn aside(&self) -> Box<dyn Send> {
+        Box::new(())
+    }
 }
 
 /// Says nothing: for looking at scripts without running them, and for tests.
@@ -43,6 +48,8 @@ pub struct HostContext {
     pub access: Access,
     /// Most operations of the script itself; 0: no limit.
     pub max_ops: u64,
+    /// Whether there is a prompt for pauses: `-i`, or a session. Without one, `breakpoint()` only says so.
+    pub pausable: bool,
 }
 
 impl HostContext {
@@ -56,6 +63,7 @@ impl HostContext {
             device: candle_core::Device::Cpu,
             access: Access::restricted(),
             max_ops: 0,
+            pausable: false,
         }
     }
 }

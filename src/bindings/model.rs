@@ -8,7 +8,7 @@ use crate::bindings::data::{Batch, Examples};
 use crate::engine::autograd::Tensor;
 use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
-use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt};
+use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt, pause};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
@@ -205,7 +205,9 @@ fn running(engine: &mut Engine) {
         |m: &mut Model, batch: Batch| -> ScriptResult<Tensor> {
             let m = m.read();
             let ids = batch.0.input_tensor(&m.device)?;
-            Ok(m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean)
+            let loss = m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean;
+            pause::loss("the loss", || loss.item().unwrap_or(FLOAT::NAN));
+            Ok(loss)
         },
     );
     let doc = [

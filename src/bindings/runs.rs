@@ -9,7 +9,7 @@ use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::interrupt::{self, Graceful};
 use crate::engine::run::training::{self, Position};
 use crate::engine::run::{Fields, Policy, Run};
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, pause};
 use rhai::{Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,6 +82,16 @@ fn fields(map: Map) -> ScriptResult<Fields> {
     Ok(fields)
 }
 
+/// Looks for NaN and inf among logged numbers. A step that the scaler skipped has them for a reason.
+fn watch(values: &Map) {
+    let skipped = values.get("skipped").is_some_and(|s| s.as_bool() == Ok(true));
+    for (key, value) in values.iter().filter(|_| !skipped) {
+        if let Ok(x) = value.as_float() {
+            pause::number(&format!("`{key}`"), || x);
+        }
+    }
+}
+
 fn to_map(fields: Fields) -> ScriptResult<Map> {
     let mut map = Map::new();
     for (key, value) in fields {
@@ -116,26 +126,36 @@ fn logging(engine: &mut Engine) {
     function("log_batch", ["run: Run", "loss: float", "batch: Batch", "()"], doc).register_into_engine(
         engine,
         |r: &mut RunHandle, loss: FLOAT, batch: Batch| {
+            pause::loss("the loss", || loss);
             r.lock().run.log_micro(loss, batch.0.label_tokens as u64, batch.0.tokens as u64);
         },
     );
     let doc = [
         "/// Closes an optimizer step: writes and returns its line, with `loss`, `tokens_per_s`, `peak_mib` and `values`.",
     ];
-    function("log_step", ["run: Run", "values: Map", "Map"], doc)
-        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+    function("log_step", ["run: Run", "values: Map", "Map"], doc).register_into_engine(
+        engine,
+        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            watch(&values);
             to_map(r.lock().run.log_step(fields(values)?)?)
-        });
+        },
+    );
     let doc = ["/// Closes an epoch: writes and returns its line, with `train_loss` over all its steps and `values`."];
-    function("log_epoch", ["run: Run", "values: Map", "Map"], doc)
-        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+    function("log_epoch", ["run: Run", "values: Map", "Map"], doc).register_into_engine(
+        engine,
+        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            watch(&values);
             to_map(r.lock().run.log_epoch(fields(values)?)?)
-        });
+        },
+    );
     let doc = ["/// Writes a line between two steps, e.g. `#{ val_loss: .. }`."];
-    function("log_eval", ["run: Run", "values: Map", "Map"], doc)
-        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+    function("log_eval", ["run: Run", "values: Map", "Map"], doc).register_into_engine(
+        engine,
+        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            watch(&values);
             to_map(r.lock().run.log_eval(fields(values)?)?)
-        });
+        },
+    );
     let doc = ["/// Keeps `value` under `name` for the report."];
     function("note", ["run: Run", "name: string", "value: any", "()"], doc).register_into_engine(
         engine,
@@ -223,7 +243,8 @@ fn resume(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<Map
         Some(saved) => {
             let mut scaler = parts.scaler.as_ref().map(Scaler::lock);
             let mut optimizer = parts.optimizer.lock();
-            let at = training::restore(saved, &parts.model.read(), &mut *optimizer, scaler.as_deref_mut())?;
+            let (at, by_hand) = training::restore(saved, &parts.model.read(), &mut *optimizer, scaler.as_deref_mut())?;
+            parts.optimizer.set_by_hand(by_hand);
             let dir = open.run.dir().display();
             ctx.output.note(&format!(
                 "resuming {dir} after step {} (epoch {}, window {})",
@@ -256,8 +277,13 @@ fn save_state(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult
     let stopping = interrupt::requested();
     if stopping || position.step.is_multiple_of(every) {
         let scaler = parts.scaler.as_ref().map(Scaler::lock);
-        let (tensors, meta) =
-            training::collect(&parts.model.read(), &*parts.optimizer.lock(), scaler.as_deref(), position)?;
+        let (tensors, meta) = training::collect(
+            &parts.model.read(),
+            &*parts.optimizer.lock(),
+            scaler.as_deref(),
+            parts.optimizer.by_hand(),
+            position,
+        )?;
         open.run.save_state(tensors, meta)?;
     }
     if stopping {

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod memory;
+pub mod pause;
 pub mod interrupt;
 pub mod progress;
 pub mod device;

@@ -2,12 +2,14 @@
 
 use super::{
     catalog::{self, Signature},
+    debug::{self, Pauser, Statements},
     diagnostics::{self, Diagnostic},
     engine, explain,
     resolver::{Modules, Resolver},
     sources::Sources,
 };
 use crate::bindings::Context;
+use crate::engine::pause::Listening;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, Scope};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -30,6 +32,7 @@ pub struct Host {
     modules: Arc<Modules>,
     catalog: OnceLock<Vec<Signature>>,
     ctx: Context,
+    statements: Arc<Statements>,
 }
 
 impl Host {
@@ -37,11 +40,22 @@ impl Host {
     pub fn new(ctx: &Context, folder: Option<&Path>) -> Self {
         let sources = Arc::new(Sources::default());
         let modules = Arc::new(Modules::default());
-        let resolver = Resolver { sources: sources.clone(), modules: modules.clone(), ctx: ctx.clone() };
+        let statements = Arc::new(Statements::default());
+        let resolver = Resolver {
+            sources: sources.clone(),
+            modules: modules.clone(),
+            ctx: ctx.clone(),
+            statements: statements.clone(),
+        };
         let engine = engine::assemble(ctx, resolver);
-        let host = Host { engine, sources, modules, catalog: OnceLock::new(), ctx: ctx.clone() };
+        let host = Host { engine, sources, modules, catalog: OnceLock::new(), ctx: ctx.clone(), statements };
         host.admit(folder);
         host
+    }
+
+    /// Lets scripts pause, from the next one compiled on, and has `pauser` asked what to do then.
+    pub fn attach(&mut self, pauser: Arc<dyn Pauser>) {
+        debug::attach(&mut self.engine, self.statements.clone(), self.sources.clone(), pauser);
     }
 
     /// The engine, for the session and for tools that look at scripts without running them.
@@ -70,6 +84,7 @@ impl Host {
         let compiled = self.engine.compile(text);
         let mut ast = compiled.map_err(|e| Box::new(diagnostics::from_parse_error(&e, name, &self.sources)))?;
         ast.set_source(name);
+        self.statements.learn(name, &ast);
         Ok(ast)
     }
 
@@ -84,6 +99,7 @@ impl Host {
     pub fn run(&self, script: &Script) -> Result<(), Box<Diagnostic>> {
         let ast = self.compile(script)?;
         let mut scope = Scope::new();
+        let _listening = self.ctx.pausable.then(Listening::new);
         self.modules.enter(&script.name);
         let result = self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast);
         self.modules.leave(&script.name);

@@ -1,10 +1,11 @@
 //! What a training run must remember to go on bit for bit: trained parameters, optimizer moments, scaler, random stream,
 //! and the position in the data order. The order itself is a function of seed and epoch, and the learning rate of the
-//! step, so neither is stored.
+//! step, so neither is stored; a learning rate that was set by hand is.
 
 use super::state::RunState;
 use crate::engine::error::{Error, Result};
 use crate::engine::llama::Llama;
+use crate::engine::optim::schedule::ByHand;
 use crate::engine::optim::{GradScaler, GradScalerState, Optimizer, OptimizerState};
 use crate::engine::rng::{self, RngState};
 use candle_core::Tensor as Value;
@@ -28,6 +29,8 @@ struct Meta {
     optimizer: String,
     optimizer_steps: u64,
     scaler: Option<GradScalerState>,
+    #[serde(default)]
+    by_hand: Option<ByHand>,
 }
 
 const PARAM: &str = "param/";
@@ -41,6 +44,7 @@ pub fn collect(
     model: &Llama,
     optimizer: &dyn Optimizer,
     scaler: Option<&GradScaler>,
+    by_hand: Option<ByHand>,
     position: Position,
 ) -> Result<(Vec<(String, Value)>, serde_json::Value)> {
     let OptimizerState { steps, tensors: moments } = optimizer.state()?;
@@ -53,12 +57,14 @@ pub fn collect(
         optimizer: optimizer.name().to_string(),
         optimizer_steps: steps,
         scaler: scaler.map(GradScaler::state),
+        by_hand,
     };
     let meta = serde_json::to_value(meta).map_err(|e| Error::config(format!("saved state: {e}")))?;
     Ok((tensors, meta))
 }
 
-/// Puts model, optimizer, scaler and random stream where `state` left them, and returns the position to go on from.
+/// Puts model, optimizer, scaler and random stream where `state` left them, and returns the position to go
+/// on from, with the learning rate that was set by hand.
 ///
 /// # Errors
 /// If the state is of another model, adapter or optimizer; each misfit is named.
@@ -67,7 +73,7 @@ pub fn restore(
     model: &Llama,
     optimizer: &mut dyn Optimizer,
     scaler: Option<&mut GradScaler>,
-) -> Result<Position> {
+) -> Result<(Position, Option<ByHand>)> {
     let meta: Meta = serde_json::from_value(state.meta)
         .map_err(|e| Error::config(format!("the saved state is not one of a training run: {e}")))?;
     if meta.optimizer != optimizer.name() {
@@ -111,5 +117,5 @@ pub fn restore(
         scaler.load_state(saved)?;
     }
     rng::restore(meta.rng);
-    Ok(meta.position)
+    Ok((meta.position, meta.by_hand))
 }
