@@ -177,8 +177,8 @@ impl Encoder<'_> {
         interrupt::poll()?;
         let encode = |text: &str| {
             self.tokenizer.encode(text).map_err(|e| match e {
-                Error::Config { message, help } => {
-                    Error::Config { message: format!("record {}: {message}", record.index), help }
+                Error::Config { message, help, facts } => {
+                    Error::Config { message: format!("record {}: {message}", record.index), help, facts }
                 }
                 other => other,
             })
