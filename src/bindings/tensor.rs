@@ -222,7 +222,7 @@ pub(super) mod tests {
         match e {
             ErrorInFunctionCall(_, _, inner, _) => message(inner),
             ErrorRuntime(value, _) => match value.clone().try_cast::<crate::bindings::ScriptError>() {
-                Some(e) => e.get().to_string(),
+                Some(e) => e.engine_error().map(ToString::to_string).unwrap_or_default(),
                 None => value.to_string(),
             },
             other => other.to_string(),

@@ -234,7 +234,17 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
         }
     };
     frames.reverse();
-    let thrown = matches!(err, EvalAltResult::ErrorRuntime(value, _) if !value.is::<ScriptError>());
+    let script_error = match err {
+        EvalAltResult::ErrorRuntime(value, _) => value.clone().try_cast::<ScriptError>(),
+        _ => None,
+    };
+    if let Some((first, file)) = script_error.as_ref().and_then(ScriptError::caught) {
+        let mut diagnostic = from_eval_error(first, file, context);
+        diagnostic.frames.push(Frame { what: "caught and thrown on".into(), called_at: at, call: None });
+        diagnostic.frames.extend(frames);
+        return diagnostic;
+    }
+    let thrown = matches!(err, EvalAltResult::ErrorRuntime(..)) && script_error.is_none();
     let mut diagnostic = explain::error(err, at.as_ref(), &file, function, context);
     diagnostic = match err {
         EvalAltResult::ErrorParsing(..) | EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),

@@ -34,7 +34,7 @@ pub(super) fn error(
     match err {
         E::ErrorRuntime(value, _) => thrown(value),
         E::ErrorTerminated(value, _) => match value.read_lock::<ScriptError>() {
-            Some(err) => Diagnostic::from(err.get()),
+            Some(err) => err.engine_error().map_or_else(|| new("interrupted", "interrupted".into()), Diagnostic::from),
             None => new("interrupted", "interrupted".into()),
         },
         E::ErrorParsing(kind, _) => syntax(kind),
@@ -92,7 +92,8 @@ pub(super) fn error(
 /// `throw value`, or an engine error.
 fn thrown(value: &Dynamic) -> Diagnostic {
     if let Some(err) = value.read_lock::<ScriptError>() {
-        return Diagnostic::from(err.get());
+        // Of errors that were caught, the one that was thrown first is shown instead.
+        return err.engine_error().map_or_else(|| Diagnostic::new("throw", "an error"), Diagnostic::from);
     }
     if let Some(map) = value.read_lock::<Map>() {
         let text = |key: &str| map.get(key).filter(|v| !v.is_unit()).map(ToString::to_string);

@@ -3,6 +3,7 @@
 //! The layers above name no `rhai` type: they hold a [`Host`], hand it source text, and get [`Diagnostic`]s back.
 
 pub mod catalog;
+mod catch;
 pub mod debug;
 pub mod diagnostics;
 pub mod doc_comment;
