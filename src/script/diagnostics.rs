@@ -2,7 +2,7 @@
 
 use super::{errors::ScriptError, explain, explain::Context, locate, sources::Sources, stack::Panicked};
 use crate::engine::Error;
-use rhai::{EvalAltResult, ParseError, Position};
+use rhai::{EvalAltResult, ParseError, ParseErrorType, Position};
 use serde::Serialize;
 
 /// A place in a script's text.
@@ -190,8 +190,9 @@ impl From<&Error> for Diagnostic {
 
 /// A script that does not parse.
 pub(super) fn from_parse_error(err: &ParseError, file: &str, sources: &Sources) -> Diagnostic {
-    let place = syntax_place(file, err.position(), sources);
-    explain::syntax(err.err_type()).at(place, sources)
+    let at = syntax_place(file, err.position(), sources);
+    let found = explain::syntax(err.err_type(), at.as_ref(), sources);
+    found.at(lacking(err.err_type(), at, sources), sources)
 }
 
 /// A script that failed: unwraps the calls and imports around the error, which become frames.
@@ -247,7 +248,8 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
     let thrown = matches!(err, EvalAltResult::ErrorRuntime(..)) && script_error.is_none();
     let mut diagnostic = explain::error(err, at.as_ref(), &file, function, context);
     diagnostic = match err {
-        EvalAltResult::ErrorParsing(..) | EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
+        EvalAltResult::ErrorParsing(kind, _) => diagnostic.at(lacking(kind, at, sources), sources),
+        EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
         _ => diagnostic.at_expression(at, sources),
     };
     diagnostic.frames = frames;
@@ -284,6 +286,16 @@ fn place(file: &str, pos: Position) -> Option<Place> {
 fn syntax_place(file: &str, pos: Position, sources: &Sources) -> Option<Place> {
     let place = place(file, pos).filter(|p| sources.line(file, p.line).is_some_and(|l| !l.trim().is_empty()));
     place.or_else(|| last_word(file, sources))
+}
+
+/// A `;` is missing behind the last word, not before the next.
+fn lacking(kind: &ParseErrorType, at: Option<Place>, sources: &Sources) -> Option<Place> {
+    match kind {
+        ParseErrorType::MissingToken(token, _) if token == ";" => {
+            at.as_ref().and_then(|at| locate::behind_previous(at, sources)).or(at)
+        }
+        _ => at,
+    }
 }
 
 fn last_word(file: &str, sources: &Sources) -> Option<Place> {

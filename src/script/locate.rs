@@ -4,6 +4,7 @@ use super::{
     diagnostics::{Place, Snippet},
     sources::Sources,
     spans::Spans,
+    tokens::{self, Kind, Token},
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -78,6 +79,134 @@ pub(super) fn call(place: &Place, sources: &Sources) -> Option<String> {
         return Some(text.to_string());
     }
     Some(text.chars().take(CALL_CHARS - 2).chain("..".chars()).collect())
+}
+
+/// The token at `place`.
+pub(super) fn token(place: &Place, sources: &Sources) -> Option<String> {
+    let spot = Spot::new(place, sources)?;
+    Some(spot.text[Spans::new(&spot.text).word(spot.offset)].to_string())
+}
+
+/// The names of the dotted path that begins at `place`: `torch.nn.relu`, `nn::relu`.
+pub(super) fn path(place: &Place, sources: &Sources) -> Vec<String> {
+    let Some(spot) = Spot::new(place, sources) else { return Vec::new() };
+    let text = |t: &Token| &spot.text[t.start..t.end];
+    let tokens = tokens::cut(&spot.text);
+    let mut rest = tokens.iter().skip_while(|t| t.start < spot.offset);
+    let mut names = Vec::new();
+    while let Some(name) = rest.next().filter(|t| t.kind == Kind::Word) {
+        names.push(text(name).to_string());
+        if !rest.next().is_some_and(|t| [".", "::"].contains(&text(t))) {
+            break;
+        }
+    }
+    names
+}
+
+/// The place right behind the token before `place`.
+pub(super) fn behind_previous(place: &Place, sources: &Sources) -> Option<Place> {
+    let spot = Spot::new(place, sources)?;
+    let end = tokens::cut(&spot.text).iter().take_while(|t| t.start < spot.offset).last()?.end;
+    Some(spot.place(&(end..end)).0)
+}
+
+/// A line of a text, as tokens, and the one at a place.
+pub(super) struct Line {
+    text: Arc<str>,
+    tokens: Vec<Token>,
+    first: usize,
+    count: usize,
+    /// Number in the line of the token at the place.
+    pub(super) at: usize,
+}
+
+/// The line of `place`; `None` if there is nothing in it.
+pub(super) fn line(place: &Place, sources: &Sources) -> Option<Line> {
+    let Spot { text, offset, .. } = Spot::new(place, sources)?;
+    let tokens = tokens::cut(&text);
+    let start = text[..offset].rfind('\n').map_or(0, |n| n + 1);
+    let end = text[offset..].find('\n').map_or(text.len(), |n| offset + n);
+    let first = tokens.iter().position(|t| t.end > start && t.start < end)?;
+    let count = tokens[first..].iter().take_while(|t| t.start < end).count();
+    let at = tokens[first..first + count].iter().rposition(|t| t.start <= offset).unwrap_or(0);
+    Some(Line { text, tokens, first, count, at })
+}
+
+impl Line {
+    fn get(&self, i: usize) -> Option<&Token> {
+        if i < self.count { self.tokens.get(self.first + i) } else { None }
+    }
+
+    /// Token `i` of the line; nothing behind its end.
+    pub(super) fn word(&self, i: usize) -> &str {
+        self.get(i).map_or("", |t| &self.text[t.start..t.end])
+    }
+
+    /// What token `i` is.
+    pub(super) fn kind(&self, i: usize) -> Option<Kind> {
+        self.get(i).map(|t| t.kind)
+    }
+
+    /// Whether token `i` is the last one.
+    pub(super) fn last(&self, i: usize) -> bool {
+        i + 1 == self.count
+    }
+
+    /// Whether `word` stands anywhere in it.
+    pub(super) fn has(&self, word: &str) -> bool {
+        (0..self.count).any(|i| self.word(i) == word)
+    }
+
+    /// Whether there is a string with a letter before it: `f"..."`.
+    pub(super) fn has_prefixed_string(&self) -> bool {
+        (1..self.count).any(|i| {
+            let adjacent = self.get(i - 1).zip(self.get(i)).is_some_and(|(a, b)| a.end == b.start);
+            adjacent && ["f", "r", "b"].contains(&self.word(i - 1)) && self.word(i).starts_with(['"', '\''])
+        })
+    }
+
+    /// Whether more than one character stands in single quotes.
+    pub(super) fn quoted_text(&self) -> bool {
+        (0..self.count).any(|i| {
+            let text = self.word(i);
+            text.starts_with('\'') && !text.starts_with("'\\") && text.chars().count() != 3
+        })
+    }
+
+    /// The bracket around the place, with what stands before it.
+    fn around(&self) -> Option<(&str, Option<&Token>)> {
+        let mut depth = 0usize;
+        for i in (0..self.first + self.at).rev() {
+            match self.tokens[i].kind {
+                Kind::Close => depth += 1,
+                Kind::Open if depth > 0 => depth -= 1,
+                Kind::Open => {
+                    let open = &self.tokens[i];
+                    let before = i.checked_sub(1).map(|b| &self.tokens[b]);
+                    return Some((&self.text[open.start..open.end], before));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Whether the place is inside `x[..]`.
+    pub(super) fn inside_index(&self) -> bool {
+        matches!(self.around(), Some(("[", Some(t))) if matches!(t.kind, Kind::Word | Kind::Close))
+    }
+
+    /// Whether the place is inside `f(..)`.
+    pub(super) fn inside_call(&self) -> bool {
+        matches!(self.around(), Some(("(", Some(t))) if t.kind == Kind::Word)
+    }
+
+    /// Whether the place is behind the first key of `{ key: ..`.
+    pub(super) fn map_without_mark(&self) -> bool {
+        let i = self.first + self.at;
+        let key = i.checked_sub(1).is_some_and(|k| matches!(self.tokens[k].kind, Kind::Word | Kind::Literal));
+        key && matches!(self.around(), Some(("{", _)))
+    }
 }
 
 /// The lines around line `line` of `file`.
