@@ -214,9 +214,10 @@ impl Carried {
 /// for functions of modules (`llama::load`).
 pub(super) fn placed<T>(
     ctx: &NativeCallContext,
-    result: Result<T, Box<EvalAltResult>>,
+    result: Result<T, impl Into<Box<EvalAltResult>>>,
 ) -> Result<T, Box<EvalAltResult>> {
-    result.map_err(|mut e| {
+    result.map_err(|e| {
+        let mut e = e.into();
         if e.position().is_none() {
             e.set_position(ctx.call_position());
         }

@@ -250,6 +250,9 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
     diagnostic = match err {
         EvalAltResult::ErrorParsing(kind, _) => diagnostic.at(lacking(kind, at, sources), sources),
         EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
+        EvalAltResult::ErrorArrayBounds(..)
+        | EvalAltResult::ErrorStringBounds(..)
+        | EvalAltResult::ErrorIndexingType(..) => diagnostic.spanning(at.map(|p| locate::indexed(p, sources)), sources),
         _ => diagnostic.at_expression(at, sources),
     };
     diagnostic.frames = frames;

@@ -65,6 +65,14 @@ pub(super) fn expression(place: Place, sources: &Sources) -> (Place, usize) {
     }
 }
 
+/// The indexing whose index is at `place`, and its width in characters.
+pub(super) fn indexed(place: Place, sources: &Sources) -> (Place, usize) {
+    match Spot::new(&place, sources) {
+        Some(spot) => spot.place(&Spans::new(&spot.text).indexed(spot.offset)),
+        None => (place, 1),
+    }
+}
+
 /// The arguments of the call at `place`, the object of a method among them.
 pub(super) fn arguments(place: &Place, sources: &Sources) -> Vec<(Place, usize)> {
     let Some(spot) = Spot::new(place, sources) else { return Vec::new() };

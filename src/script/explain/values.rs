@@ -51,7 +51,12 @@ fn label_operands(mut d: Diagnostic, err: &Error, at: Option<&Place>, cx: &Conte
     let sides = [fact("left"), fact("right")];
     let spots = locate::arguments(at, cx.sources);
     if (written == op || written.trim_end_matches('=') == symbol) && spots.len() == 2 {
-        for (spot, side) in spots.into_iter().zip(sides) {
+        for ((spot, side), name) in spots.into_iter().zip(sides).zip(["a.", "b."]) {
+            // The engine calls the operands a and b; here they have names.
+            let own = locate::path(&spot.0, cx.sources).join(".");
+            if own.chars().count() == spot.1 {
+                d.help = d.help.iter().map(|h| h.replace(&format!("? {name}"), &format!("? {own}."))).collect();
+            }
             match side {
                 Some(Fact::Shape(dims)) => d = d.with_label(spot, format!("{dims:?}"), cx.sources),
                 Some(Fact::Text(text)) => d = d.with_label(spot, text.clone(), cx.sources),
