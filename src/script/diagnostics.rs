@@ -2,7 +2,7 @@
 
 use super::{errors::ScriptError, explain, explain::Context, locate, sources::Sources, stack::Panicked};
 use crate::engine::Error;
-use rhai::{EvalAltResult, ParseError, ParseErrorType, Position};
+use rhai::{EvalAltResult, ParseError, Position};
 use serde::Serialize;
 
 /// A place in a script's text.
@@ -190,9 +190,7 @@ impl From<&Error> for Diagnostic {
 
 /// A script that does not parse.
 pub(super) fn from_parse_error(err: &ParseError, file: &str, sources: &Sources) -> Diagnostic {
-    let at = syntax_place(file, err.position(), sources);
-    let found = explain::syntax(err.err_type(), at.as_ref(), sources);
-    found.at(lacking(err.err_type(), at, sources), sources)
+    explain::syntax(err.err_type(), err.position(), file, sources)
 }
 
 /// A script that failed: unwraps the calls and imports around the error, which become frames.
@@ -230,7 +228,6 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
                 file.clone_from(name);
                 err = inner;
             }
-            EvalAltResult::ErrorParsing(_, pos) => break syntax_place(&file, *pos, sources),
             innermost => break place(&file, innermost.position()),
         }
     };
@@ -248,7 +245,7 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
     let thrown = matches!(err, EvalAltResult::ErrorRuntime(..)) && script_error.is_none();
     let mut diagnostic = explain::error(err, at.as_ref(), &file, function, context);
     diagnostic = match err {
-        EvalAltResult::ErrorParsing(kind, _) => diagnostic.at(lacking(kind, at, sources), sources),
+        EvalAltResult::ErrorParsing(..) => diagnostic,
         EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
         EvalAltResult::ErrorArrayBounds(..)
         | EvalAltResult::ErrorStringBounds(..)
@@ -283,26 +280,4 @@ fn blame_the_caller(mut diagnostic: Diagnostic, thrown: bool, sources: &Sources)
 
 fn place(file: &str, pos: Position) -> Option<Place> {
     Some(Place { file: file.to_string(), line: pos.line()?, column: pos.position().unwrap_or(0) })
-}
-
-/// Where text does not parse; a text that breaks off does so at its last word, not on the line behind it.
-fn syntax_place(file: &str, pos: Position, sources: &Sources) -> Option<Place> {
-    let place = place(file, pos).filter(|p| sources.line(file, p.line).is_some_and(|l| !l.trim().is_empty()));
-    place.or_else(|| last_word(file, sources))
-}
-
-/// A `;` is missing behind the last word, not before the next.
-fn lacking(kind: &ParseErrorType, at: Option<Place>, sources: &Sources) -> Option<Place> {
-    match kind {
-        ParseErrorType::MissingToken(token, _) if token == ";" => {
-            at.as_ref().and_then(|at| locate::behind_previous(at, sources)).or(at)
-        }
-        _ => at,
-    }
-}
-
-fn last_word(file: &str, sources: &Sources) -> Option<Place> {
-    let text = sources.get(file)?.text;
-    let (line, last) = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).last()?;
-    Some(Place { file: file.to_string(), line: line + 1, column: last.chars().count() })
 }

@@ -16,15 +16,15 @@ const CONTEXT: usize = 1;
 const CALL_CHARS: usize = 60;
 
 /// A script's text and a byte of it.
-struct Spot {
+pub(super) struct Spot {
     file: String,
-    text: Arc<str>,
-    offset: usize,
+    pub(super) text: Arc<str>,
+    pub(super) offset: usize,
 }
 
 impl Spot {
     /// `None` where `place` has no column or lies outside the text.
-    fn new(place: &Place, sources: &Sources) -> Option<Spot> {
+    pub(super) fn new(place: &Place, sources: &Sources) -> Option<Spot> {
         let text = sources.get(&place.file)?.text;
         let line_start = match place.line {
             0 => return None,
@@ -111,6 +111,15 @@ pub(super) fn path(place: &Place, sources: &Sources) -> Vec<String> {
     names
 }
 
+/// Whether the token before `place` is `word`.
+pub(super) fn follows(place: &Place, word: &str, sources: &Sources) -> bool {
+    Spot::new(place, sources).is_some_and(|spot| {
+        let tokens = tokens::cut(&spot.text);
+        let before = tokens.iter().take_while(|t| t.start < spot.offset).last();
+        before.is_some_and(|t| &spot.text[t.start..t.end] == word)
+    })
+}
+
 /// The place right behind the token before `place`.
 pub(super) fn behind_previous(place: &Place, sources: &Sources) -> Option<Place> {
     let spot = Spot::new(place, sources)?;
@@ -118,103 +127,45 @@ pub(super) fn behind_previous(place: &Place, sources: &Sources) -> Option<Place>
     Some(spot.place(&(end..end)).0)
 }
 
-/// A line of a text, as tokens, and the one at a place.
-pub(super) struct Line {
-    text: Arc<str>,
-    tokens: Vec<Token>,
-    first: usize,
-    count: usize,
-    /// Number in the line of the token at the place.
-    pub(super) at: usize,
-}
-
-/// The line of `place`; `None` if there is nothing in it.
-pub(super) fn line(place: &Place, sources: &Sources) -> Option<Line> {
-    let Spot { text, offset, .. } = Spot::new(place, sources)?;
-    let tokens = tokens::cut(&text);
-    let start = text[..offset].rfind('\n').map_or(0, |n| n + 1);
-    let end = text[offset..].find('\n').map_or(text.len(), |n| offset + n);
-    let first = tokens.iter().position(|t| t.end > start && t.start < end)?;
-    let count = tokens[first..].iter().take_while(|t| t.start < end).count();
-    let at = tokens[first..first + count].iter().rposition(|t| t.start <= offset).unwrap_or(0);
-    Some(Line { text, tokens, first, count, at })
-}
-
-impl Line {
-    fn get(&self, i: usize) -> Option<&Token> {
-        if i < self.count { self.tokens.get(self.first + i) } else { None }
-    }
-
-    /// Token `i` of the line; nothing behind its end.
-    pub(super) fn word(&self, i: usize) -> &str {
-        self.get(i).map_or("", |t| &self.text[t.start..t.end])
-    }
-
-    /// What token `i` is.
-    pub(super) fn kind(&self, i: usize) -> Option<Kind> {
-        self.get(i).map(|t| t.kind)
-    }
-
-    /// Whether token `i` is the last one.
-    pub(super) fn last(&self, i: usize) -> bool {
-        i + 1 == self.count
-    }
-
-    /// Whether `word` stands anywhere in it.
-    pub(super) fn has(&self, word: &str) -> bool {
-        (0..self.count).any(|i| self.word(i) == word)
-    }
-
-    /// Whether there is a string with a letter before it: `f"..."`.
-    pub(super) fn has_prefixed_string(&self) -> bool {
-        (1..self.count).any(|i| {
-            let adjacent = self.get(i - 1).zip(self.get(i)).is_some_and(|(a, b)| a.end == b.start);
-            adjacent && ["f", "r", "b"].contains(&self.word(i - 1)) && self.word(i).starts_with(['"', '\''])
-        })
-    }
-
-    /// Whether more than one character stands in single quotes.
-    pub(super) fn quoted_text(&self) -> bool {
-        (0..self.count).any(|i| {
-            let text = self.word(i);
-            text.starts_with('\'') && !text.starts_with("'\\") && text.chars().count() != 3
-        })
-    }
-
-    /// The bracket around the place, with what stands before it.
-    fn around(&self) -> Option<(&str, Option<&Token>)> {
-        let mut depth = 0usize;
-        for i in (0..self.first + self.at).rev() {
-            match self.tokens[i].kind {
-                Kind::Close => depth += 1,
-                Kind::Open if depth > 0 => depth -= 1,
-                Kind::Open => {
-                    let open = &self.tokens[i];
-                    let before = i.checked_sub(1).map(|b| &self.tokens[b]);
-                    return Some((&self.text[open.start..open.end], before));
-                }
-                _ => {}
-            }
+/// The last bracket before token `i` that is open there.
+pub(super) fn open_before(tokens: &[Token], i: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for i in (0..i).rev() {
+        match tokens[i].kind {
+            Kind::Close => depth += 1,
+            Kind::Open if depth > 0 => depth -= 1,
+            Kind::Open => return Some(i),
+            _ => {}
         }
-        None
     }
+    None
+}
 
-    /// Whether the place is inside `x[..]`.
-    pub(super) fn inside_index(&self) -> bool {
-        matches!(self.around(), Some(("[", Some(t))) if matches!(t.kind, Kind::Word | Kind::Close))
-    }
+/// The bracket that is open at `place`.
+pub(super) fn bracket_around(place: &Place, sources: &Sources) -> Option<(Place, String)> {
+    let spot = Spot::new(place, sources)?;
+    let tokens = tokens::cut(&spot.text);
+    let i = tokens.iter().take_while(|t| t.start < spot.offset).count();
+    bracket(&spot, &tokens, open_before(&tokens, i)?)
+}
 
-    /// Whether the place is inside `f(..)`.
-    pub(super) fn inside_call(&self) -> bool {
-        matches!(self.around(), Some(("(", Some(t))) if t.kind == Kind::Word)
-    }
+/// The bracket that is open at the end of `file`.
+pub(super) fn unclosed(file: &str, sources: &Sources) -> Option<(Place, String)> {
+    let spot = Spot { file: file.to_string(), text: sources.get(file)?.text, offset: 0 };
+    let tokens = tokens::cut(&spot.text);
+    bracket(&spot, &tokens, open_before(&tokens, tokens.len())?)
+}
 
-    /// Whether the place is behind the first key of `{ key: ..`.
-    pub(super) fn map_without_mark(&self) -> bool {
-        let i = self.first + self.at;
-        let key = i.checked_sub(1).is_some_and(|k| matches!(self.tokens[k].kind, Kind::Word | Kind::Literal));
-        key && matches!(self.around(), Some(("{", _)))
-    }
+fn bracket(spot: &Spot, tokens: &[Token], i: usize) -> Option<(Place, String)> {
+    let range = tokens[i].start..tokens[i].end;
+    Some((spot.place(&range).0, spot.text[range].to_string()))
+}
+
+/// The last token of `file`.
+pub(super) fn last_token(file: &str, sources: &Sources) -> Option<Place> {
+    let spot = Spot { file: file.to_string(), text: sources.get(file)?.text, offset: 0 };
+    let last = *tokens::cut(&spot.text).last()?;
+    Some(spot.place(&(last.start..last.end)).0)
 }
 
 /// The lines around line `line` of `file`.

@@ -12,6 +12,7 @@ mod engine;
 pub mod errors;
 mod explain;
 mod host;
+mod line;
 mod locate;
 mod option_values;
 pub mod options;

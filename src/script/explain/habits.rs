@@ -1,12 +1,6 @@
 //! Habits from Python and PyTorch: what people write without thinking, and how it is written here.
 
-use crate::script::{
-    catalog::Signature,
-    diagnostics::Place,
-    locate::{self, Line},
-    sources::Sources,
-    tokens::Kind,
-};
+use crate::script::catalog::Signature;
 
 /// Functions and methods by other names. `T` methods are looked up for any first argument.
 const CALLS: &[(&str, &str)] = &[
@@ -172,62 +166,6 @@ pub(super) fn mismatch(wanted: &str, found: &str) -> Option<&'static str> {
         ("int", "float") => "`x.to_int()` makes an int of a float",
         ("float", "int") => "a float is written with a point, as `1.0`; `x.to_float()` makes one of an int",
         ("string", _) => "`x.to_string()` makes a string",
-        _ => return None,
-    })
-}
-
-/// The advice for a text that does not parse `at` a place.
-pub(super) fn syntax(at: &Place, sources: &Sources) -> Option<&'static str> {
-    let line = locate::line(at, sources)?;
-    let (i, first) = (line.at, line.word(0));
-    let near = |what: &str| (i.saturating_sub(2)..=i + 2).any(|j| line.word(j) == what);
-    if let Some(help) = statement(&line, first) {
-        return Some(help);
-    }
-    Some(match () {
-        () if near("elif") || near("elseif") => "it is written `else if`",
-        () if line.has("lambda") => "a closure is written `|x| x + 1`",
-        () if near("and") => "it is written `&&`",
-        () if near("or") => "it is written `||`",
-        () if near("not") => "it is written `!x`",
-        () if near("is") => "it is written `==`",
-        () if near("++") => "it is written `x += 1`",
-        () if near("--") => "it is written `x -= 1`",
-        () if near("===") || near("!==") => "it is written `==` or `!=`",
-        () if near("?") => "a choice is an expression: `if c { a } else { b }`",
-        () if near("->") => "the types of results are not written",
-        () if line.has_prefixed_string() => "text with values in it is written in backticks: `loss ${loss}`",
-        () if line.quoted_text() => "strings are in double quotes; in single quotes stands one character",
-        () if line.word(i) == "," && line.inside_index() => "several indices are one array: `x[[1, 2]]`",
-        () if line.word(i) == "=" && line.inside_call() => "options are a map: `f(x, #{ lr: 1e-3 })`",
-        () if line.word(i) == ":" && line.map_without_mark() => "a map is written `#{ a: 1 }`",
-        () if line.word(i) == ":" && line.last(i) => "a block is in braces: `for i in 0..3 { .. }`",
-        () if line.word(i) == ":" => "types are not written: `let x = 1;`, `fn f(x) { .. }`",
-        () if near("#") => "comments begin with `//`",
-        () if first == "let" && line.word(2) == "," => "one name at a time: `let r = f(); let a = r[0];`",
-        () => return None,
-    })
-}
-
-/// The advice for a line that begins with a word of another language.
-fn statement(line: &Line, first: &str) -> Option<&'static str> {
-    Some(match first {
-        "import" if line.kind(1) == Some(Kind::Word) => {
-            "modules are imported by their names in quotes: `import \"std/train\" as train;`; tensors need no import"
-        }
-        "from" => "modules are imported as a whole: `import \"std/train\" as train;`; tensors need no import",
-        "def" | "function" | "func" => "functions are written `fn name(a, b) { .. }`",
-        "class" | "struct" => "there are no classes: a map `#{ .. }` holds values and closures",
-        "print" if line.word(1) != "(" => "print is a function: `print(x)`",
-        "with" => "`no_grad { .. }` and `autocast \"bf16\" { .. }` are blocks of their own",
-        "async" | "await" | "yield" | "del" | "pass" | "global" | "nonlocal" => "there is no such statement",
-        "raise" => "errors are thrown: `throw \"why\";`",
-        "except" | "finally" => "errors are caught by `try { .. } catch (e) { .. }`",
-        "try" if line.word(1) == ":" => "errors are caught by `try { .. } catch (e) { .. }`",
-        "assert" if line.word(1) != "(" => "check with `if !ok { throw \"why\"; }`; tests have `std/test`",
-        "var" => "variables are declared with `let`",
-        "let" if line.word(1) == "mut" => "every `let` variable can be changed",
-        "@" => "there are no decorators; `no_grad { .. }` is a block",
         _ => return None,
     })
 }

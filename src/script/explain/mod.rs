@@ -4,6 +4,7 @@ mod declared;
 mod functions;
 mod habits;
 mod names;
+mod spelling;
 mod syntax;
 mod values;
 
@@ -41,7 +42,7 @@ pub(super) fn error(
             Some(err) => err.engine_error().map_or_else(|| new("interrupted", "interrupted".into()), Diagnostic::from),
             None => new("interrupted", "interrupted".into()),
         },
-        E::ErrorParsing(kind, _) => syntax(kind, at, cx.sources),
+        E::ErrorParsing(kind, pos) => syntax(kind, *pos, file, cx.sources),
         E::ErrorFunctionNotFound(signature, _) => functions::not_found(signature, at, file, cx),
         E::ErrorVariableNotFound(name, _) => names::variable(name, at, file, function, cx),
         E::ErrorPropertyNotFound(name, _) => names::key(name, file, cx),

@@ -3,7 +3,7 @@
 use super::{
     Context,
     declared::{Declared, declared, declared_in},
-    habits, lower_first,
+    habits, lower_first, spelling,
 };
 use crate::script::{
     catalog::{self, Signature, friendly_type},
@@ -44,6 +44,9 @@ pub(super) fn variable(name: &str, at: Option<&Place>, file: &str, function: Opt
     if all.iter().any(|s| s.namespace == name) || imports.iter().any(|(_, alias)| alias == name) {
         let member = path.get(1).map_or("name", String::as_str);
         return d.with_help(format!("`{name}` is a module: write `{name}::{member}`"));
+    }
+    if at.is_some_and(|at| locate::follows(at, "import", cx.sources)) {
+        return d.with_help(spelling::IMPORT);
     }
     if let Some(help) = habits::variable(name, &path, &all) {
         return d.with_help(help);

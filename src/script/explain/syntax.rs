@@ -1,22 +1,62 @@
 //! Text that does not parse: what is missing or wrong there, and how it is written here.
 
-use super::{habits, lower_first};
+use super::{lower_first, spelling};
 use crate::script::{
     diagnostics::{Diagnostic, Place},
+    locate,
     sources::Sources,
 };
-use rhai::{LexError, ParseErrorType};
+use rhai::{LexError, ParseErrorType, Position};
 
-/// The problem `kind` that the parser found `at` a place of a text in `sources`.
-pub(in crate::script) fn syntax(kind: &ParseErrorType, at: Option<&Place>, sources: &Sources) -> Diagnostic {
+/// The problem `kind` that the parser found at `pos` of `file`.
+pub(in crate::script) fn syntax(kind: &ParseErrorType, pos: Position, file: &str, sources: &Sources) -> Diagnostic {
+    let missing = match kind {
+        ParseErrorType::MissingToken(token, _) => Some(token.as_str()),
+        _ => None,
+    };
     let d = plain(kind);
-    match at.and_then(|at| habits::syntax(at, sources)) {
-        Some(help) => {
-            // What Rhai advises is for those who meant what Rhai read.
-            Diagnostic { help: Vec::new(), ..d }.with_help(help)
-        }
-        None => d,
+    let Some(at) = place(file, pos, sources) else {
+        let found = match locate::unclosed(file, sources) {
+            Some((open, symbol)) => {
+                let d = Diagnostic::new("syntax", format!("the script breaks off: a `{symbol}` is not closed"));
+                d.with_label((open, symbol.len()), "opened here", sources)
+            }
+            None => d,
+        };
+        return found.at(locate::last_token(file, sources), sources);
+    };
+    if let Some(advice) = spelling::advice(missing, &at, sources) {
+        // What Rhai would have missed is not what is wrong.
+        let (at, word) = advice.word.unwrap_or_else(|| {
+            let word = locate::token(&at, sources).unwrap_or_default();
+            (at.clone(), word)
+        });
+        let message = if missing.is_some() { format!("unexpected `{word}`") } else { d.message };
+        return Diagnostic::new("syntax", message).with_help(advice.help).at(Some(at), sources);
     }
+    match missing {
+        // A `;` is missing behind the last word, not before the next.
+        Some(";") => d.at(locate::behind_previous(&at, sources).or(Some(at)), sources),
+        Some(")" | "]" | "}" | ",") => {
+            let open = locate::bracket_around(&at, sources);
+            let d = d.at(Some(at), sources);
+            match open {
+                Some((open, symbol)) => d.with_label((open, symbol.len()), "opened here", sources),
+                None => d,
+            }
+        }
+        _ => d.at(Some(at), sources),
+    }
+}
+
+/// Where it does not parse; `None` behind the end.
+fn place(file: &str, pos: Position, sources: &Sources) -> Option<Place> {
+    let (line, column) = (pos.line()?, pos.position().unwrap_or(0));
+    let text = sources.line(file, line)?;
+    // The line is empty behind the last word.
+    let more = sources.get(file)?.text.lines().skip(line).any(|l| !l.trim().is_empty());
+    let behind = text.chars().skip(column.saturating_sub(1)).all(char::is_whitespace);
+    (!behind || more).then(|| Place { file: file.to_string(), line, column })
 }
 
 fn plain(kind: &ParseErrorType) -> Diagnostic {
@@ -31,6 +71,10 @@ fn plain(kind: &ParseErrorType) -> Diagnostic {
         P::BadInput(LexError::MalformedChar(_)) => {
             new("'..' holds one character".into()).with_help("strings are in double quotes")
         }
+        P::BadInput(LexError::ImproperSymbol(symbol, _)) if symbol == "=" => {
+            new("unexpected `=`".into()).with_help("`=` assigns; compare with `==`")
+        }
+        P::BadInput(LexError::ImproperSymbol(symbol, _)) if !symbol.is_empty() => new(format!("unexpected `{symbol}`")),
         P::Reserved(word) if word.starts_with(|c: char| c.is_alphabetic()) => {
             new(format!("`{word}` is a reserved word")).with_help("choose another name")
         }
