@@ -159,7 +159,10 @@ fn params(value: &Dynamic) -> Result<Vec<(String, Tensor)>> {
     };
     let tensor = |(i, item): (usize, &Dynamic)| match item.read_lock::<Tensor>() {
         Some(t) => Ok((format!("param.{i}"), t.clone())),
-        None => Err(Error::config(format!("parameter {i} must be a tensor, not {}", item.type_name()))),
+        None => Err(Error::config_help(
+            format!("parameter {i} must be a tensor, not {}", item.type_name()),
+            "what an optimizer takes is `model.trainable()`",
+        )),
     };
     list.iter().enumerate().map(tensor).collect()
 }

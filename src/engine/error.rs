@@ -253,19 +253,55 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+/// What PyTorch, PEFT and Transformers call our options.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("r", "rank"),
+    ("lora_r", "rank"),
+    ("lora_alpha", "alpha"),
+    ("lora_dropout", "dropout"),
+    ("use_rslora", "rslora"),
+    ("learning_rate", "lr"),
+    ("wd", "weight_decay"),
+    ("batch_size", "size"),
+    ("bs", "size"),
+    ("gradient_accumulation_steps", "accumulate"),
+    ("grad_accum_steps", "accumulate"),
+    ("max_length", "max_seq_len"),
+    ("max_tokens", "max_new_tokens"),
+    ("warmup_steps", "warmup"),
+    ("num_training_steps", "total"),
+    ("total_steps", "total"),
+    ("torch_dtype", "dtype"),
+    ("packing", "pack"),
+    ("float32", "f32"),
+    ("float", "f32"),
+    ("float16", "f16"),
+    ("half", "f16"),
+    ("bfloat16", "bf16"),
+    ("float64", "f64"),
+    ("double", "f64"),
+    ("int64", "i64"),
+    ("long", "i64"),
+    ("int8", "u8"),
+    ("uint8", "u8"),
+    ("gpu", "cuda"),
+];
+
 /// `unknown` against the `known` names: a [`Error::Config`] that suggests the nearest one.
 ///
 /// `what` names the kind of thing, e.g. `"option of inject_lora"`.
 pub fn unknown_name<'a>(what: &str, unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let known: Vec<&str> = known.into_iter().collect();
+    let elsewhere = SYNONYMS.iter().find(|(other, ours)| *other == unknown && known.contains(ours));
     let near = known
         .iter()
         .map(|k| (strsim::jaro_winkler(unknown, k), *k))
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let help = match near {
-        Some((_, name)) => format!("did you mean `{name}`?"),
-        None => format!("known: {}", known.join(", ")),
+    let help = match (elsewhere, near) {
+        (Some((_, name)), _) => format!("it is called `{name}` here"),
+        (None, Some((_, name))) => format!("did you mean `{name}`?"),
+        (None, None) => format!("known: {}", known.join(", ")),
     };
     let known = Fact::Texts(known.iter().map(ToString::to_string).collect());
     Error::config_help(format!("unknown {what}: `{unknown}`"), help).about("name", unknown).about("known", known)

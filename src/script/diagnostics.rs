@@ -269,11 +269,11 @@ fn blame_the_caller(mut diagnostic: Diagnostic, thrown: bool, sources: &Sources)
     let raised = diagnostic.frames[0].what.replacen("in ", "raised in ", 1);
     let caller = diagnostic.frames.remove(k).called_at;
     diagnostic.frames.insert(0, Frame { what: raised, called_at: Some(origin.clone()), call: None });
-    let labels = std::mem::take(&mut diagnostic.labels);
+    // What is marked inside the library helps nobody who cannot change it.
+    diagnostic.labels.clear();
     diagnostic = diagnostic.at_expression(caller, sources);
     if !thrown {
         diagnostic = diagnostic.with_label((origin, width), "raised here", sources);
-        diagnostic.labels.extend(labels);
     }
     diagnostic
 }

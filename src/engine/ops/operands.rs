@@ -117,17 +117,11 @@ fn differing(op: &'static str, a: &[usize], b: &[usize], back: usize, (left, rig
     };
     let column = |dims: &[usize]| [dims, &[1]].concat();
     let help = match (a, b) {
-        ([rest_a @ .., x, y], _) if fit(&[rest_a, &[*y, *x]].concat(), b) => {
-            "transpose the left side? a.transpose(-2, -1)"
-        }
-        (_, [rest_b @ .., x, y]) if fit(a, &[rest_b, &[*y, *x]].concat()) => {
+        _ if a.len() < b.len() && fit(&column(a), b) => "one for each row of the right side? a.unsqueeze(-1)",
+        _ if b.len() < a.len() && fit(a, &column(b)) => "one for each row of the left side? b.unsqueeze(-1)",
+        ([rest @ .., x, y], _) if fit(&[rest, &[*y, *x]].concat(), b) => "transpose the left side? a.transpose(-2, -1)",
+        (_, [rest @ .., x, y]) if fit(a, &[rest, &[*y, *x]].concat()) => {
             "transpose the right side? b.transpose(-2, -1)"
-        }
-        _ if a.len() < b.len() && fit(&column(a), b) => {
-            "one row of the right side for each element of the left? a.unsqueeze(-1)"
-        }
-        _ if b.len() < a.len() && fit(a, &column(b)) => {
-            "one row of the left side for each element of the right? b.unsqueeze(-1)"
         }
         _ => "sizes are compared from the last dimension on, and must be equal or 1",
     };
@@ -235,6 +229,11 @@ mod tests {
         assert_eq!(broadcast("add", &[4, 1, 3], &[2, 1]).unwrap(), [4, 2, 3]);
         assert_eq!(broadcast("add", &[], &[2]).unwrap(), [2]);
         assert_eq!(broadcast("add", &[0, 3], &[1, 3]).unwrap(), [0, 3]);
+        let help = |a: &[usize], b: &[usize]| broadcast("add", a, b).unwrap_err().help().unwrap().to_string();
+        assert!(help(&[4, 5], &[4]).contains("b.unsqueeze(-1)"));
+        assert!(help(&[4], &[4, 5]).contains("a.unsqueeze(-1)"));
+        assert!(help(&[4, 5], &[5, 4]).contains("a.transpose(-2, -1)"));
+        assert!(help(&[4, 5], &[4, 3]).contains("must be equal or 1"));
         let e = broadcast("add", &[4, 5], &[4, 3]).unwrap_err().to_string();
         assert_eq!(e, "add: [4, 5] and [4, 3] do not broadcast: dimension -1 is 5 on the left, 3 on the right");
     }

@@ -25,7 +25,7 @@ fn resolve(from: &[usize], sizes: &[i64]) -> Result<Vec<usize>> {
         let fits = (0..sizes.len()).find(|&hole| {
             let mut rest = sizes.iter().enumerate().filter(|(i, _)| *i != hole).map(|(_, s)| usize::try_from(*s).ok());
             let known = rest.try_fold(1usize, |n, s| n.checked_mul(s?));
-            known.is_some_and(|n| n > 0 && total.is_multiple_of(n)) && !sizes.contains(&-1)
+            known.is_some_and(|n| n > 0 && total.is_multiple_of(n)) && !sizes.contains(&-1) && sizes.len() > 1
         });
         let Some(hole) = fits else { return Err(err) };
         let free: Vec<String> =

@@ -27,7 +27,7 @@ pub(super) fn not_found(signature: &str, at: Option<&Place>, file: &str, cx: &Co
         let d = Diagnostic::new("unknown-operator", format!("no operator `{name}` for {taken}"));
         let d = match habits::operator(name, &args) {
             Some(help) => d.with_help(help),
-            None => list(d, same.into_iter().filter(|f| f.first).collect(), false),
+            None => list(d, same.into_iter().filter(|f| f.first).collect(), args.len(), false),
         };
         return label_sides(d, at, &args, cx);
     }
@@ -37,8 +37,8 @@ pub(super) fn not_found(signature: &str, at: Option<&Place>, file: &str, cx: &Co
         let meant = if same.iter().any(|f| f.first) { same.into_iter().filter(|f| f.first).collect() } else { same };
         let (d, labelled) = label_misfit(d, &meant, at, &args, cx);
         return match habits::call(path, &args) {
-            Some(help) => list(d.with_help(help), meant, labelled),
-            None => list(d, meant, labelled),
+            Some(help) => d.with_help(help),
+            None => list(d, meant, args.len(), labelled),
         };
     }
     let d = Diagnostic::new("unknown-function", format!("no function `{path}`"));
@@ -156,14 +156,19 @@ fn label_sides(mut d: Diagnostic, at: Option<&Place>, args: &[String], cx: &Cont
 }
 
 /// The nearest candidates, and why they do not fit where no label says it.
-fn list(mut d: Diagnostic, mut candidates: Vec<Fit>, labelled: bool) -> Diagnostic {
+fn list(mut d: Diagnostic, mut candidates: Vec<Fit>, given: usize, labelled: bool) -> Diagnostic {
     candidates.sort_by_key(|f| (f.missing > 0, f.wrong.len() + f.missing));
     let more = candidates.len().saturating_sub(CANDIDATES);
     for f in candidates.iter().take(CANDIDATES) {
-        let takes = f.signature.params.len();
+        let params = &f.signature.params;
         let why = match (f.missing, f.wrong.as_slice()) {
-            (0, [i]) if !labelled => format!(" (argument {} must be {})", i + 1, f.signature.params[*i].1),
-            (1.., _) => format!(" (takes {takes} argument{})", if takes == 1 { "" } else { "s" }),
+            (0, [i]) if !labelled => format!(": argument {} must be {}", i + 1, params[*i].1),
+            (1.., _) if given < params.len() => {
+                let name = |(name, of): &(String, String)| format!("`{}`", if name == "_" { of } else { name });
+                let missing: Vec<String> = params[given..].iter().map(name).collect();
+                format!(": {} missing", missing.join(", "))
+            }
+            (1.., _) => format!(": {} too many", f.missing),
             _ => String::new(),
         };
         d.help.push(format!("candidate: {}{why}", f.signature));

@@ -50,7 +50,7 @@ pub(super) fn error(
         E::ErrorModuleNotFound(name, _) => names::module(name, cx),
         E::ErrorIndexingType(text, _) => values::not_indexable(text, cx),
         E::ErrorMismatchDataType(wanted, found, _) | E::ErrorMismatchOutputType(wanted, found, _) => {
-            values::mismatch(wanted, found, cx)
+            values::mismatch(wanted, found, at, cx)
         }
         E::ErrorArrayBounds(len, index, _) => values::bounds("array", "elements", *len, *index),
         E::ErrorStringBounds(len, index, _) => values::bounds("string", "characters", *len, *index),

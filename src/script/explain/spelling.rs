@@ -27,7 +27,9 @@ fn found(missing: Option<&str>, line: &Line) -> Option<(Option<usize>, &'static 
     let i = line.at;
     let near = |what: &[&str]| (i.saturating_sub(2)..=i + 2).find(|j| what.contains(&line.word(*j)));
     if let Some(help) = statement(line) {
-        return Some((Some(0), help));
+        // `let`, `for` and `import` are words of ours; what follows is not.
+        let ours = ["let", "for", "import", "print"].contains(&line.word(0));
+        return Some((if ours { None } else { Some(0) }, help));
     }
     for (words, help) in WORDS {
         if let Some(j) = near(words) {

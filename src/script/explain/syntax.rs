@@ -39,6 +39,11 @@ pub(in crate::script) fn syntax(kind: &ParseErrorType, pos: Position, file: &str
         Some(";") => d.at(locate::behind_previous(&at, sources).or(Some(at)), sources),
         Some(")" | "]" | "}" | ",") => {
             let open = locate::bracket_around(&at, sources);
+            let stopped = locate::token(&at, sources).is_some_and(|t| t == ";");
+            let d = match &open {
+                Some((_, symbol)) if stopped => Diagnostic::new("syntax", format!("this `{symbol}` is not closed")),
+                _ => d,
+            };
             let d = d.at(Some(at), sources);
             match open {
                 Some((open, symbol)) => d.with_label((open, symbol.len()), "opened here", sources),
@@ -81,6 +86,17 @@ fn plain(kind: &ParseErrorType) -> Diagnostic {
         P::Reserved(symbol) => new(format!("`{symbol}` is no operator here")),
         P::ForbiddenVariable(name) => new(format!("`{name}` cannot be a variable's name")),
         P::ExprTooDeep => new("this expression is nested too deeply".into()).with_help("name its parts with `let`"),
+        P::MismatchedType(wanted, found) => {
+            let d = new(format!("expected {wanted}, found {found}"));
+            match wanted.as_str() {
+                _ if wanted.contains("boolean") => d.with_help("a condition is a bool: compare, as in `x != 0`"),
+                _ if wanted.contains("iterable") => d.with_help("count with `for i in 0..n { .. }`"),
+                _ => d,
+            }
+        }
+        P::AssignmentToConstant(name) => {
+            new(format!("`{name}` is a constant")).with_help("declare it with `let` if it has to change")
+        }
         P::WrongFnDefinition => new("functions are defined at the top level of a script only".into())
             .with_help("inside a function, use a closure: `let f = |x| x + 1;`"),
         P::UnknownOperator(op) => new(format!("unknown operator `{op}`")),

@@ -6,6 +6,7 @@ use crate::script::{
     catalog::friendly_type,
     diagnostics::{Diagnostic, Place},
     errors::ScriptError,
+    line::{self, Line},
     locate,
 };
 use rhai::{Dynamic, Map};
@@ -46,22 +47,34 @@ fn label_operands(mut d: Diagnostic, err: &Error, at: Option<&Place>, cx: &Conte
         "matmul" => "@",
         other => other,
     };
+    if written != op && written.trim_end_matches('=') != symbol {
+        return d;
+    }
+    let names: &[&str] = match op {
+        "linear" | "rms_norm" => &["x", "weight"],
+        "attention" => &["q", "k", "v"],
+        _ => &["left", "right"],
+    };
     let facts = err.facts();
-    let fact = |name: &str| facts.iter().find(|(n, _)| *n == name).map(|(_, fact)| fact);
-    let sides = [fact("left"), fact("right")];
     let spots = locate::arguments(at, cx.sources);
-    if (written == op || written.trim_end_matches('=') == symbol) && spots.len() == 2 {
-        for ((spot, side), name) in spots.into_iter().zip(sides).zip(["a.", "b."]) {
-            // The engine calls the operands a and b; here they have names.
-            let own = locate::path(&spot.0, cx.sources).join(".");
-            if own.chars().count() == spot.1 {
-                d.help = d.help.iter().map(|h| h.replace(&format!("? {name}"), &format!("? {own}."))).collect();
-            }
-            match side {
-                Some(Fact::Shape(dims)) => d = d.with_label(spot, format!("{dims:?}"), cx.sources),
-                Some(Fact::Text(text)) => d = d.with_label(spot, text.clone(), cx.sources),
-                _ => {}
-            }
+    if spots.len() < names.len() || (spots.len() > names.len() && names[0] == "left") {
+        return d;
+    }
+    for (spot, name) in spots.into_iter().zip(names) {
+        // The engine's words for an operand give way to the script's, where that is a name.
+        let own = locate::path(&spot.0, cx.sources).join(".");
+        if own.chars().count() == spot.1 {
+            let engines = match *name {
+                "left" => "a",
+                "right" => "b",
+                name => name,
+            };
+            d.help = d.help.iter().map(|h| h.replace(&format!("? {engines}."), &format!("? {own}."))).collect();
+        }
+        match facts.iter().find(|(n, _)| n == name) {
+            Some((_, Fact::Shape(dims))) => d = d.with_label(spot, format!("{dims:?}"), cx.sources),
+            Some((_, Fact::Text(text))) => d = d.with_label(spot, text.clone(), cx.sources),
+            _ => {}
         }
     }
     d
@@ -81,9 +94,13 @@ pub(super) fn not_indexable(text: &str, cx: &Context) -> Diagnostic {
 }
 
 /// A value of type `found` where Rhai takes `wanted` only.
-pub(super) fn mismatch(wanted: &str, found: &str, cx: &Context) -> Diagnostic {
+pub(super) fn mismatch(wanted: &str, found: &str, at: Option<&Place>, cx: &Context) -> Diagnostic {
     let (wanted, found) = (friendly_type(cx.engine, wanted), friendly_type(cx.engine, found));
     let d = Diagnostic::new("type", format!("expected {wanted}, found {found}"));
+    let line = at.and_then(|at| line::line(at, cx.sources));
+    if wanted == "string" && matches!(line.as_ref().and_then(Line::around), Some(("[", Some("index")))) {
+        return d.with_help("the keys of a map are strings: `m[\"key\"]`, or `m.key`");
+    }
     match habits::mismatch(&wanted, &found) {
         Some(help) => d.with_help(help),
         None => d,
@@ -92,9 +109,11 @@ pub(super) fn mismatch(wanted: &str, found: &str, cx: &Context) -> Diagnostic {
 
 /// An index outside an array or a string.
 pub(super) fn bounds(what: &str, of: &str, len: usize, index: i64) -> Diagnostic {
+    let of = if len == 1 { of.trim_end_matches('s') } else { of };
     let d = Diagnostic::new("index", format!("index {index} is outside the {what}, which has {len} {of}"));
     match len {
         0 => d,
+        1 => d.with_help("the only index is 0"),
         _ => d.with_help(format!("indices go from 0 to {}, or from -{len} to -1 counted from the end", len - 1)),
     }
 }
