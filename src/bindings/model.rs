@@ -132,7 +132,8 @@ fn adapters(engine: &mut Engine, ctx: &Context) {
     function("load_adapter", ["model: Model", "dir: string", "int"], doc).register_into_engine(
         engine,
         move |m: &mut Model, dir: &str| -> ScriptResult<INT> {
-            Ok(m.write().load_adapter(&c.access.read(dir)?)? as INT)
+            let located = super::llama::located(&c, dir)?;
+            Ok(m.write().load_adapter(&c.access.read(located.path)?)? as INT)
         },
     );
     let doc = ["/// Adds the adapter into the base's weights and removes it."];

@@ -115,6 +115,14 @@ pub enum Error {
         /// The name or value, and what there is instead.
         facts: Facts,
     },
+    /// A model hub that does not have what was asked for, or cannot be reached.
+    #[error("{message}")]
+    Network {
+        /// What was asked for and what came back.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
     /// A path, or the network, that the script may not touch; names the flag that would allow it.
     #[error("{0}")]
     Denied(String),
@@ -140,6 +148,7 @@ impl Error {
             Error::Format { .. } => "format",
             Error::Io { .. } => "io",
             Error::Config { .. } => "config",
+            Error::Network { .. } => "network",
             Error::Denied(_) => "denied",
             Error::Timeout(_) => "timeout",
             Error::Interrupted => "interrupted",
@@ -153,7 +162,8 @@ impl Error {
             Error::Shape { help, .. }
             | Error::DType { help, .. }
             | Error::Device { help, .. }
-            | Error::Config { help, .. } => help.as_deref(),
+            | Error::Config { help, .. }
+            | Error::Network { help, .. } => help.as_deref(),
             Error::OutOfMemory(_) => Some("smaller batches, shorter sequences or a smaller dtype need less"),
             _ => None,
         }
@@ -209,6 +219,11 @@ impl Error {
     /// A [`Error::Config`] with a suggestion.
     pub fn config_help(message: impl Into<String>, help: impl Into<String>) -> Self {
         Error::config(message).advise(help)
+    }
+
+    /// A [`Error::Network`].
+    pub fn network(message: impl Into<String>, help: Option<String>) -> Self {
+        Error::Network { message: message.into(), help }
     }
 
     /// A [`Error::Shape`] without a suggestion.

@@ -11,6 +11,7 @@ pub mod progress;
 pub mod device;
 pub mod rng;
 pub mod files;
+pub mod hub;
 pub mod autograd;
 pub mod ops;
 pub mod param;
