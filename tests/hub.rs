@@ -60,7 +60,7 @@ fn text(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
-const LOADED: &str = "test/tiny has 12112 parameters";
+const LOADED: &str = "test/tiny has 12880 parameters";
 
 /// Protects the promise of one download: the first load asks the hub, the second one nobody; the cache has the layout that
 /// Python's `huggingface_hub` reads.
