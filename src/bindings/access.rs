@@ -6,17 +6,16 @@
 //! open, so another process may change it between the check and the use.
 
 use super::resolve::{links_in, resolve};
-use crate::engine::hub::Hub;
 use crate::engine::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Where scripts may write without being told: below this folder of the working directory.
 pub const RUNS: &str = "runs";
 
-/// What a script may touch. Paths are checked and handed back as they were given, so that messages show those.
-#[derive(Debug)]
-pub struct Access(Option<RwLock<Rules>>);
+/// What a script may touch; clones share it. Paths are checked and handed back as they were given, so that messages show those.
+#[derive(Debug, Clone)]
+pub struct Access(Option<Arc<RwLock<Rules>>>);
 
 #[derive(Debug, Default)]
 struct Rules {
@@ -67,7 +66,7 @@ impl Access {
     /// What every script may do: see the module's description.
     pub fn restricted() -> Self {
         let cwd = std::env::current_dir().and_then(|d| d.canonicalize());
-        Self::below(cwd.ok(), resolve(&Hub::from_env().cache).ok())
+        Self::below(cwd.ok(), model_cache().and_then(|c| resolve(&c).ok()))
     }
 
     fn below(cwd: Option<PathBuf>, cache: Option<PathBuf>) -> Self {
@@ -78,7 +77,7 @@ impl Access {
             rules.read.push(Root { path: cwd, trusted: false, numbered: false });
         }
         rules.read.extend(cache.map(|path| Root { path, trusted: true, numbered: false }));
-        Access(Some(RwLock::new(rules)))
+        Access(Some(Arc::new(RwLock::new(rules))))
     }
 
     /// Lets scripts read and import from below `folder`, a recipe's.
@@ -270,6 +269,16 @@ impl Access {
             with(&mut rules.write().unwrap_or_else(PoisonError::into_inner));
         }
     }
+}
+
+/// Hugging Face's cache of downloaded models, where its own variables or the usual place put it.
+fn model_cache() -> Option<PathBuf> {
+    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let home = || std::env::home_dir().filter(|p| p.is_absolute());
+    let cache = || dir("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")));
+    dir("HF_HUB_CACHE")
+        .or_else(|| Some(dir("HF_HOME")?.join("hub")))
+        .or_else(|| Some(cache()?.join("huggingface").join("hub")))
 }
 
 /// `text` as a shell takes it for one word.

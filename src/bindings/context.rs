@@ -1,6 +1,6 @@
 //! What a running script knows of its host: who prints, its options and arguments, its device.
 
-use super::Access;
+use super::{Access, testing::Scratch};
 use crate::engine::progress::{Reporter, Silent};
 use rhai::Map;
 use std::sync::Arc;
@@ -15,11 +15,6 @@ pub trait Output: Reporter {
 
     /// One line for standard error, about the run rather than of it; `--quiet` silences it.
     fn note(&self, text: &str);
-
-    /// Takes progress off the screen until the answer is dropped: a person is asked something.
-    fn aside(&self) -> Box<dyn Send> {
-        Box::new(())
-    }
 }
 
 /// Says nothing: for looking at scripts without running them, and for tests.
@@ -48,8 +43,8 @@ pub struct HostContext {
     pub access: Access,
     /// Most operations of the script itself; 0: no limit.
     pub max_ops: u64,
-    /// Whether there is a prompt for pauses: `-i`, or a session. Without one, `breakpoint()` only says so.
-    pub pausable: bool,
+    /// The temporary directory of the script, or of the test that runs now.
+    pub scratch: Scratch,
 }
 
 impl HostContext {
@@ -63,7 +58,7 @@ impl HostContext {
             device: candle_core::Device::Cpu,
             access: Access::restricted(),
             max_ops: 0,
-            pausable: false,
+            scratch: Scratch::default(),
         }
     }
 }

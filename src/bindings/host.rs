@@ -33,6 +33,18 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let doc = ["/// The device that tensors and models go to unless told otherwise: `\"cpu\"`, `\"cuda:0\"`."];
     function("device", ["string"], doc).register_into_engine(engine, move || device::name(&c.device));
 
+    let doc = [
+        "/// The devices that can be used, by name: `\"cpu\"`, then each GPU, `\"cuda:0\"`, ..",
+        "///",
+        "/// # Example",
+        "/// ```rhai",
+        "/// let on = if \"cuda:0\" in devices() { \"cuda:0\" } else { \"cpu\" };",
+        "/// let model = llama::load(\"builtin:stories260K\", #{ device: on });",
+        "/// ```",
+    ];
+    function("devices", ["Array"], doc)
+        .register_into_engine(engine, || device::all().into_iter().map(Dynamic::from).collect::<Array>());
+
     let doc = ["/// Heap memory in use now and at its peak, in MiB: `#{ current_mib, peak_mib }`."];
     function("memory", ["Map"], doc).register_into_engine(engine, usage);
 

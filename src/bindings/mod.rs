@@ -18,7 +18,6 @@ pub mod nn;
 pub mod nn_layers;
 pub mod optim;
 pub mod options_map;
-pub mod pausing;
 pub mod progress;
 mod resolve;
 pub mod runs;
@@ -27,6 +26,8 @@ pub mod tensor_create;
 pub mod tensor_index;
 pub mod tensor_ops;
 mod tensor_text;
+pub mod testing;
+pub mod text;
 pub mod tokenizer;
 
 pub use access::Access;
@@ -42,7 +43,6 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     error::register(engine);
     host::register(engine, ctx);
     progress::register(engine, ctx);
-    pausing::register(engine, ctx);
     tensor::register(engine);
     tensor_create::register(engine, ctx);
     tensor_index::register(engine);
@@ -56,4 +56,6 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     data::register(engine, ctx);
     optim::register(engine);
     runs::register(engine, ctx);
+    testing::register(engine, ctx);
+    text::register(engine);
 }

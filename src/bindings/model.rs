@@ -8,7 +8,7 @@ use crate::bindings::data::{Batch, Examples};
 use crate::engine::autograd::Tensor;
 use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
-use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt, pause};
+use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
@@ -93,6 +93,37 @@ fn parameters(engine: &mut Engine) {
         .register_into_engine(engine, |m: &mut Model, pattern: &str| -> ScriptResult<INT> {
             Ok(m.read().unfreeze(pattern)? as INT)
         });
+    let doc = [
+        "/// Copies of the parameters as a map from name to tensor, as `state_dict()`; training goes on without changing them.",
+        "///",
+        "/// # Options",
+        "/// - `all` (false): every parameter, not only the trainable ones.",
+        "///",
+        "/// # Example",
+        "/// ```rhai",
+        "/// let model = llama::load(\"builtin:stories260K\");",
+        "/// model.inject_lora(#{ rank: 4 });",
+        "/// let start = model.state();",
+        "/// model.load_state(start);                 // back to where it was",
+        "/// ```",
+    ];
+    function("state", ["model: Model", "Map"], doc).register_into_engine(engine, |m: &mut Model| state(m, Map::new()));
+    function("state", ["model: Model", "options: Map", "Map"], doc).register_into_engine(engine, state);
+    let doc = [
+        "/// Puts values from `state()` back, in place, rounded to the parameters' dtype, and returns how many those are.",
+        "/// Parameters that are not named stay.",
+        "///",
+        "/// # Errors",
+        "/// A name that the model has not, or a shape that does not fit; then nothing is changed.",
+        "///",
+        "/// # Example",
+        "/// ```rhai",
+        "/// let model = llama::load(\"builtin:stories260K\");",
+        "/// model.load_state(#{ \"model.norm.weight\": ones([64]) });",
+        "/// ```",
+    ];
+    function("load_state", ["model: Model", "state: Map", "int"], doc)
+        .register_into_engine(engine, |m: &mut Model, state: Map| -> ScriptResult<INT> { Ok(load_state(m, state)?) });
     let doc = ["/// The trainable parameters, for an optimizer."];
     function("trainable", ["model: Model", "Parameters"], doc).register_into_engine(
         engine,
@@ -108,6 +139,23 @@ fn parameter(model: &Model, name: &str) -> Result<Tensor> {
         Some((_, p)) => Ok(p.tensor()?.clone()),
         None => Err(crate::engine::error::unknown_name("parameter", name, all.iter().map(|(n, _)| n.as_str()))),
     }
+}
+
+fn state(model: &mut Model, options: Map) -> ScriptResult<Map> {
+    let mut o = OptionsMap::new("state", options);
+    let all = o.bool_or("all", false)?;
+    o.finish()?;
+    let state = model.read().state(all)?;
+    Ok(state.into_iter().map(|(name, value)| (name.into(), Dynamic::from(Tensor::new(value)))).collect())
+}
+
+fn load_state(model: &Model, state: Map) -> Result<INT> {
+    let value = |(name, value): (rhai::Identifier, Dynamic)| match value.read_lock::<Tensor>() {
+        Some(t) => Ok((name.to_string(), t.value().clone())),
+        None => Err(Error::config(format!("load_state: `{name}` must be a Tensor, not {}", value.type_name()))),
+    };
+    let state = state.into_iter().map(value).collect::<Result<Vec<_>>>()?;
+    Ok(model.read().load_state(&state)? as INT)
 }
 
 fn adapters(engine: &mut Engine, ctx: &Context) {
@@ -132,8 +180,7 @@ fn adapters(engine: &mut Engine, ctx: &Context) {
     function("load_adapter", ["model: Model", "dir: string", "int"], doc).register_into_engine(
         engine,
         move |m: &mut Model, dir: &str| -> ScriptResult<INT> {
-            let located = super::llama::located(&c, dir)?;
-            Ok(m.write().load_adapter(&c.access.read(located.path)?)? as INT)
+            Ok(m.write().load_adapter(&c.access.read(dir)?)? as INT)
         },
     );
     let doc = ["/// Adds the adapter into the base's weights and removes it."];
@@ -206,9 +253,7 @@ fn running(engine: &mut Engine) {
         |m: &mut Model, batch: Batch| -> ScriptResult<Tensor> {
             let m = m.read();
             let ids = batch.0.input_tensor(&m.device)?;
-            let loss = m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean;
-            pause::loss("the loss", || loss.item().unwrap_or(FLOAT::NAN));
-            Ok(loss)
+            Ok(m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean)
         },
     );
     let doc = [

@@ -1,10 +1,10 @@
 //! `nn::`: a network's functions, where PyTorch has them in `torch.nn.functional`.
 
-use super::error::placed;
+use super::ScriptResult;
 use crate::engine::autograd::Tensor;
 use crate::engine::error::{Result, unknown_name};
 use crate::engine::ops::{dropout, softmax, unary};
-use rhai::{Engine, FLOAT, FuncRegistration, INT, Map, Module, NativeCallContext as Cx};
+use rhai::{Engine, FLOAT, FuncRegistration, INT, Map, Module};
 
 pub(super) fn register(engine: &mut Engine) {
     let mut module = Module::new();
@@ -42,22 +42,22 @@ pub(super) const UNARY: [(&str, Unary, &str); 9] = [
 fn activations(module: &mut Module) {
     for (name, f, doc) in UNARY.into_iter().filter(|(name, ..)| ["tanh", "sigmoid", "relu", "silu"].contains(name)) {
         function(name, ["x: Tensor", "Tensor"], doc)
-            .set_into_module(module, move |cx: Cx, x: Tensor| placed(&cx, f(&x)));
+            .set_into_module(module, move |x: Tensor| -> ScriptResult<Tensor> { Ok(f(&x)?) });
     }
     let doc = "x Φ(x) of each element, Φ the normal distribution. Option: `approximate`, \"none\" (exact) or \"tanh\".";
     function("gelu", ["x: Tensor", "Tensor"], doc)
-        .set_into_module(module, |cx: Cx, x: Tensor| placed(&cx, unary::gelu(&x)));
+        .set_into_module(module, |x: Tensor| -> ScriptResult<Tensor> { Ok(unary::gelu(&x)?) });
     function("gelu", ["x: Tensor", "options: Map", "Tensor"], doc)
-        .set_into_module(module, |cx: Cx, x: Tensor, options: Map| placed(&cx, gelu(&x, options)));
+        .set_into_module(module, |x: Tensor, options: Map| -> ScriptResult<Tensor> { Ok(gelu(&x, options)?) });
     let doc = "exp(x) divided by its sum over dimension `dim`; f32 under autocast.";
     function("softmax", ["x: Tensor", "dim: int", "Tensor"], doc)
-        .set_into_module(module, |cx: Cx, x: Tensor, dim: INT| placed(&cx, softmax::softmax(&x, dim)));
+        .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::softmax(&x, dim)?) });
     let doc = "The logarithm of softmax, without its underflow; f32 under autocast.";
     function("log_softmax", ["x: Tensor", "dim: int", "Tensor"], doc)
-        .set_into_module(module, |cx: Cx, x: Tensor, dim: INT| placed(&cx, softmax::log_softmax(&x, dim)));
+        .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::log_softmax(&x, dim)?) });
     let doc = "Each element dropped with probability `p`, the others scaled by 1 / (1 - p). The mask is drawn from the\nsession's stream (see `seed`) and is not stored.";
     function("dropout", ["x: Tensor", "p: float", "Tensor"], doc)
-        .set_into_module(module, |cx: Cx, x: Tensor, p: FLOAT| placed(&cx, dropout::dropout(&x, p)));
+        .set_into_module(module, |x: Tensor, p: FLOAT| -> ScriptResult<Tensor> { Ok(dropout::dropout(&x, p)?) });
 }
 
 /// gelu by its option map.

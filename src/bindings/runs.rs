@@ -9,7 +9,7 @@ use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::interrupt::{self, Graceful};
 use crate::engine::run::training::{self, Position};
 use crate::engine::run::{Fields, Policy, Run};
-use crate::engine::{Error, Result, pause};
+use crate::engine::{Error, Result};
 use rhai::{Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,16 +82,6 @@ fn fields(map: Map) -> ScriptResult<Fields> {
     Ok(fields)
 }
 
-/// Looks for NaN and inf among logged numbers. A step that the scaler skipped has them for a reason.
-fn watch(values: &Map) {
-    let skipped = values.get("skipped").is_some_and(|s| s.as_bool() == Ok(true));
-    for (key, value) in values.iter().filter(|_| !skipped) {
-        if let Ok(x) = value.as_float() {
-            pause::number(&format!("`{key}`"), || x);
-        }
-    }
-}
-
 fn to_map(fields: Fields) -> ScriptResult<Map> {
     let mut map = Map::new();
     for (key, value) in fields {
@@ -126,36 +116,26 @@ fn logging(engine: &mut Engine) {
     function("log_batch", ["run: Run", "loss: float", "batch: Batch", "()"], doc).register_into_engine(
         engine,
         |r: &mut RunHandle, loss: FLOAT, batch: Batch| {
-            pause::loss("the loss", || loss);
             r.lock().run.log_micro(loss, batch.0.label_tokens as u64, batch.0.tokens as u64);
         },
     );
     let doc = [
         "/// Closes an optimizer step: writes and returns its line, with `loss`, `tokens_per_s`, `peak_mib` and `values`.",
     ];
-    function("log_step", ["run: Run", "values: Map", "Map"], doc).register_into_engine(
-        engine,
-        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
-            watch(&values);
+    function("log_step", ["run: Run", "values: Map", "Map"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             to_map(r.lock().run.log_step(fields(values)?)?)
-        },
-    );
+        });
     let doc = ["/// Closes an epoch: writes and returns its line, with `train_loss` over all its steps and `values`."];
-    function("log_epoch", ["run: Run", "values: Map", "Map"], doc).register_into_engine(
-        engine,
-        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
-            watch(&values);
+    function("log_epoch", ["run: Run", "values: Map", "Map"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             to_map(r.lock().run.log_epoch(fields(values)?)?)
-        },
-    );
+        });
     let doc = ["/// Writes a line between two steps, e.g. `#{ val_loss: .. }`."];
-    function("log_eval", ["run: Run", "values: Map", "Map"], doc).register_into_engine(
-        engine,
-        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
-            watch(&values);
+    function("log_eval", ["run: Run", "values: Map", "Map"], doc)
+        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             to_map(r.lock().run.log_eval(fields(values)?)?)
-        },
-    );
+        });
     let doc = ["/// Keeps `value` under `name` for the report."];
     function("note", ["run: Run", "name: string", "value: any", "()"], doc).register_into_engine(
         engine,
@@ -192,7 +172,7 @@ impl Parts {
 fn state(engine: &mut Engine, ctx: &Context) {
     let doc = [
         "/// Puts model, optimizer, scaler and random stream where the saved state left them, and returns where to go on:",
-        "/// `#{ epoch, window, step }`, all 0 in a new run.",
+        "/// `#{ epoch, window, step, extra }`: all 0 and `()` in a new run.",
         "///",
         "/// Options: `model`, `optimizer`, `scaler`.",
     ];
@@ -206,7 +186,7 @@ fn state(engine: &mut Engine, ctx: &Context) {
         "/// the run stops.",
         "///",
         "/// Options: `model`, `optimizer`, `scaler`; the position `epoch`, `window`, `step`; `every` (1): write only when",
-        "/// `step` is a multiple of it, or the run stops here.",
+        "/// `step` is a multiple of it, or the run stops here; `extra`: a map of plain values to keep with the state.",
     ];
     let c = ctx.clone();
     function("save_state", ["run: Run", "parts: Map", "()"], doc)
@@ -238,13 +218,12 @@ fn resume(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<Map
     let parts = Parts::read(&mut o)?;
     o.finish()?;
     let mut open = handle.lock();
-    let position = match open.run.take_saved() {
-        None => Position::default(),
+    let (position, extra) = match open.run.take_saved() {
+        None => (Position::default(), Json::Null),
         Some(saved) => {
             let mut scaler = parts.scaler.as_ref().map(Scaler::lock);
             let mut optimizer = parts.optimizer.lock();
-            let (at, by_hand) = training::restore(saved, &parts.model.read(), &mut *optimizer, scaler.as_deref_mut())?;
-            parts.optimizer.set_by_hand(by_hand);
+            let (at, extra) = training::restore(saved, &parts.model.read(), &mut *optimizer, scaler.as_deref_mut())?;
             let dir = open.run.dir().display();
             ctx.output.note(&format!(
                 "resuming {dir} after step {} (epoch {}, window {})",
@@ -252,7 +231,7 @@ fn resume(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<Map
                 at.epoch + 1,
                 at.window
             ));
-            at
+            (at, extra)
         }
     };
     let number = |n: u64| Dynamic::from(n as INT);
@@ -260,6 +239,7 @@ fn resume(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<Map
         ("epoch".into(), number(position.epoch)),
         ("window".into(), number(position.window)),
         ("step".into(), number(position.step)),
+        ("extra".into(), rhai::serde::to_dynamic(extra)?),
     ]))
 }
 
@@ -272,18 +252,14 @@ fn save_state(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult
         step: o.usize_opt("step")?.unwrap_or(0) as u64,
     };
     let every = o.usize_or("every", 1usize)?.max(1) as u64;
+    let extra = o.map_opt("extra")?.map_or(Ok(Json::Null), |map| json(&Dynamic::from_map(map)))?;
     o.finish()?;
     let mut open = handle.lock();
     let stopping = interrupt::requested();
     if stopping || position.step.is_multiple_of(every) {
         let scaler = parts.scaler.as_ref().map(Scaler::lock);
-        let (tensors, meta) = training::collect(
-            &parts.model.read(),
-            &*parts.optimizer.lock(),
-            scaler.as_deref(),
-            parts.optimizer.by_hand(),
-            position,
-        )?;
+        let (tensors, meta) =
+            training::collect(&parts.model.read(), &*parts.optimizer.lock(), scaler.as_deref(), position, extra)?;
         open.run.save_state(tensors, meta)?;
     }
     if stopping {

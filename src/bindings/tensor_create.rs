@@ -221,6 +221,15 @@ fn from_data(data: &Dynamic, options: &mut Placement) -> Result<Value> {
     create::finish(value, dtype, &device)
 }
 
+/// Numbers in nested arrays as a tensor that holds each of them exactly: f64, or i64 where all are whole.
+pub(super) fn exact(data: &Dynamic) -> Result<Tensor> {
+    let mut found = Found::default();
+    found.walk(data, 0)?;
+    let dtype = if found.floats { "f64" } else { "i64" };
+    let map = OptionsMap::new("tensor", Map::from([("dtype".into(), dtype.into())]));
+    Ok(Tensor::new(from_data(data, &mut Placement { map, device: Device::Cpu })?))
+}
+
 /// What the nested arrays hold.
 #[derive(Default)]
 struct Found {

@@ -8,6 +8,7 @@ mod repl;
 mod run;
 mod sandbox;
 mod signals;
+mod test;
 mod types;
 
 use crate::script::{
@@ -33,6 +34,7 @@ struct Cli {
 enum Verb {
     Run(run::Args),
     Repl(repl::Args),
+    Test(test::Args),
     Doc(doc::Args),
     Types(types::Args),
 }
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
     let done = stack::with_deep_stack(|| match cli.verb {
         Verb::Run(args) => run::run(args, &printer),
         Verb::Repl(args) => repl::run(args, &printer),
+        Verb::Test(args) => test::run(args, &printer),
         Verb::Doc(args) => doc::run(args, &printer),
         Verb::Types(args) => types::run(args, &printer),
     });

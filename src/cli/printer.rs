@@ -9,7 +9,7 @@ use crate::engine::{
     interrupt,
     progress::{Progress, Reporter, Silent, Unit},
 };
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use indicatif::MultiProgress;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -146,22 +146,6 @@ impl Output for Printer {
         if !self.quiet() {
             self.screen.stderr(text);
         }
-    }
-
-    fn aside(&self) -> Box<dyn Send> {
-        // Neither fails other than by a terminal that is gone.
-        let _ = self.screen.multi.clear();
-        self.screen.multi.set_draw_target(ProgressDrawTarget::hidden());
-        Box::new(Aside(self.screen.clone()))
-    }
-}
-
-/// Bars are off the screen while this lives.
-struct Aside(Arc<Screen>);
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        self.0.multi.set_draw_target(ProgressDrawTarget::stderr());
     }
 }
 

@@ -12,10 +12,10 @@ macro_rules! table {
 }
 
 /// `stdlib/*.rhai`.
-pub const STDLIB: Table = table!["stdlib": "evaluate", "instruct", "log", "samples"];
+pub const STDLIB: Table = table!["stdlib": "cli", "evaluate", "instruct", "log", "samples", "test", "train"];
 
 /// `scripts/*.rhai`.
-pub const RECIPES: Table = table!["scripts": "evaluate", "finetune", "generate", "pretrain_tiny"];
+pub const RECIPES: Table = table!["scripts": "evaluate", "finetune", "generate", "pretrain_tiny", "quick"];
 
 /// The text of the standard library's module `name`, without the `std/`.
 pub fn module(name: &str) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! Assembly of the Rhai engine: grammar, limits, interrupts, output, modules, bindings.
 
 use super::{
-    parsing,
+    names, parsing,
     resolver::Resolver,
     syntax::{Guard, Modes},
 };
@@ -28,6 +28,7 @@ pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
     // A misspelt key must not read as `()`; `m.get("key")` is the lenient way.
     engine.set_fail_on_invalid_map_property(true);
     parsing::configure(&mut engine, MODES);
+    names::install(&mut engine);
     let share = memory::limit() / SHARE;
     let elements = ELEMENTS.min(share / size_of::<Dynamic>()).max(1);
     engine
@@ -46,7 +47,6 @@ pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
         None => output.line(text),
     });
 
-    super::catch::register(&mut engine, resolver.sources.clone());
     engine.set_module_resolver(resolver);
     bindings::register(&mut engine, ctx);
     engine

@@ -2,14 +2,14 @@
 
 use super::{
     catalog::{self, Signature},
-    debug::{self, Pauser, Statements},
     diagnostics::{self, Diagnostic},
     engine, explain,
+    names::{self, Role},
+    nested,
     resolver::{Modules, Resolver},
     sources::Sources,
 };
 use crate::bindings::Context;
-use crate::engine::pause::Listening;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, Scope};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -32,30 +32,23 @@ pub struct Host {
     modules: Arc<Modules>,
     catalog: OnceLock<Vec<Signature>>,
     ctx: Context,
-    statements: Arc<Statements>,
 }
 
 impl Host {
     /// A host for `ctx`, whose scripts may read and import from below `folder` too.
     pub fn new(ctx: &Context, folder: Option<&Path>) -> Self {
-        let sources = Arc::new(Sources::default());
-        let modules = Arc::new(Modules::default());
-        let statements = Arc::new(Statements::default());
-        let resolver = Resolver {
-            sources: sources.clone(),
-            modules: modules.clone(),
-            ctx: ctx.clone(),
-            statements: statements.clone(),
-        };
-        let engine = engine::assemble(ctx, resolver);
-        let host = Host { engine, sources, modules, catalog: OnceLock::new(), ctx: ctx.clone(), statements };
-        host.admit(folder);
-        host
+        Host::sharing(ctx, folder, Arc::new(Sources::default()))
     }
 
-    /// Lets scripts pause, from the next one compiled on, and has `pauser` asked what to do then.
-    pub fn attach(&mut self, pauser: Arc<dyn Pauser>) {
-        debug::attach(&mut self.engine, self.statements.clone(), self.sources.clone(), pauser);
+    /// [`Host::new`] that adds its texts to `sources`.
+    pub(super) fn sharing(ctx: &Context, folder: Option<&Path>, sources: Arc<Sources>) -> Self {
+        let modules = Arc::new(Modules::default());
+        let resolver = Resolver { sources: sources.clone(), modules: modules.clone(), ctx: ctx.clone() };
+        let mut engine = engine::assemble(ctx, resolver);
+        nested::register(&mut engine, ctx, &sources);
+        let host = Host { engine, sources, modules, catalog: OnceLock::new(), ctx: ctx.clone() };
+        host.admit(folder);
+        host
     }
 
     /// The engine, for the session and for tools that look at scripts without running them.
@@ -76,7 +69,8 @@ impl Host {
     /// Compiles `script`.
     pub fn compile(&self, script: &Script) -> Result<AST, Box<Diagnostic>> {
         self.sources.insert(&script.name, &script.text, script.folder.clone());
-        self.parse(&script.name, &script.text)
+        let compiled = names::compile(&self.engine, &script.name, &script.text, Role::Main);
+        compiled.map_err(|e| Box::new(diagnostics::from_parse_error(&e, &script.name, &self.sources)))
     }
 
     /// Compiles `text`, which [`Host::sources`] knows as `name`.
@@ -84,7 +78,6 @@ impl Host {
         let compiled = self.engine.compile(text);
         let mut ast = compiled.map_err(|e| Box::new(diagnostics::from_parse_error(&e, name, &self.sources)))?;
         ast.set_source(name);
-        self.statements.learn(name, &ast);
         Ok(ast)
     }
 
@@ -99,14 +92,19 @@ impl Host {
     pub fn run(&self, script: &Script) -> Result<(), Box<Diagnostic>> {
         let ast = self.compile(script)?;
         let mut scope = Scope::new();
-        let _listening = self.ctx.pausable.then(Listening::new);
-        self.modules.enter(&script.name);
-        let result = self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast);
-        self.modules.leave(&script.name);
+        let result = self.within(&script.name, || self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast));
         match result {
             Ok(_) => Ok(()),
             Err(err) => Err(Box::new(self.diagnose(&err, &script.name, &scope))),
         }
+    }
+
+    /// Runs `work`, which evaluates the top level of the script `name`: to import that one meanwhile would be a cycle.
+    pub(super) fn within<T>(&self, name: &str, work: impl FnOnce() -> T) -> T {
+        self.modules.enter(name);
+        let result = work();
+        self.modules.leave(name);
+        result
     }
 
     /// `err` of the script `file`, whose variables were in `scope`.

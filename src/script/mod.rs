@@ -3,8 +3,6 @@
 //! The layers above name no `rhai` type: they hold a [`Host`], hand it source text, and get [`Diagnostic`]s back.
 
 pub mod catalog;
-mod catch;
-pub mod debug;
 pub mod diagnostics;
 pub mod doc_comment;
 pub mod embedded;
@@ -12,8 +10,9 @@ mod engine;
 pub mod errors;
 mod explain;
 mod host;
-mod line;
 mod locate;
+pub mod names;
+mod nested;
 mod option_values;
 pub mod options;
 mod parsing;
@@ -28,6 +27,7 @@ pub mod sources;
 mod spans;
 pub mod stack;
 pub mod syntax;
+pub mod tester;
 mod tokens;
 pub mod topics;
 

@@ -4,9 +4,9 @@
 //! error inside a module names that module's file and line.
 
 use super::{
-    debug::Statements,
     embedded,
     errors::to_rhai,
+    names::{self, Role},
     sources::{Sources, display_name},
 };
 use crate::bindings::Context;
@@ -55,7 +55,6 @@ pub(super) struct Resolver {
     pub(super) modules: Arc<Modules>,
     /// What scripts may read, they may import.
     pub(super) ctx: Context,
-    pub(super) statements: Arc<Statements>,
 }
 
 impl Resolver {
@@ -126,7 +125,7 @@ impl Resolver {
         }
         self.sources.insert(&name, &text, folder);
         self.modules.enter(&name);
-        let module = self.evaluate(engine, &name, &text, level);
+        let module = evaluate(engine, &name, &text, level);
         self.modules.leave(&name);
         let module = match module {
             Ok(module) => Shared::new(module),
@@ -135,17 +134,14 @@ impl Resolver {
         self.modules.state().loaded.insert(name, module.clone());
         Ok(module)
     }
+}
 
-    /// A module sees the registered functions and its own imports, nothing of the importer: it means the same
-    /// everywhere.
-    fn evaluate(&self, engine: &Engine, name: &str, text: &str, level: usize) -> Found<Module> {
-        let mut ast = engine.compile(text).map_err(|e| Box::new(EvalAltResult::from(e)))?;
-        ast.set_source(name);
-        self.statements.learn(name, &ast);
-        let mut global = engine.new_global_runtime_state();
-        global.level = level;
-        Module::eval_ast_as_new_raw(engine, &mut Scope::new(), &mut global, &ast)
-    }
+/// A module sees the registered functions and its own imports, nothing of the importer: it means the same everywhere.
+fn evaluate(engine: &Engine, name: &str, text: &str, level: usize) -> Found<Module> {
+    let ast = names::compile(engine, name, text, Role::Module).map_err(|e| Box::new(EvalAltResult::from(e)))?;
+    let mut global = engine.new_global_runtime_state();
+    global.level = level;
+    Module::eval_ast_as_new_raw(engine, &mut Scope::new(), &mut global, &ast)
 }
 
 fn at(mut err: Box<EvalAltResult>, pos: Position) -> Box<EvalAltResult> {

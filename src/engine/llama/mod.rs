@@ -9,6 +9,7 @@ pub mod loss;
 pub mod model;
 pub mod params;
 pub mod positions;
+mod snapshot;
 pub mod weights;
 
 pub use config::LlamaConfig;

@@ -7,6 +7,7 @@ pub mod arith;
 pub mod attention;
 pub mod budget;
 pub mod cast;
+pub mod close;
 pub mod compare;
 pub mod cpu;
 pub mod create;

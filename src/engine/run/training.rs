@@ -1,11 +1,10 @@
 //! What a training run must remember to go on bit for bit: trained parameters, optimizer moments, scaler, random stream,
 //! and the position in the data order. The order itself is a function of seed and epoch, and the learning rate of the
-//! step, so neither is stored; a learning rate that was set by hand is.
+//! step, so neither is stored.
 
 use super::state::RunState;
 use crate::engine::error::{Error, Result};
 use crate::engine::llama::Llama;
-use crate::engine::optim::schedule::ByHand;
 use crate::engine::optim::{GradScaler, GradScalerState, Optimizer, OptimizerState};
 use crate::engine::rng::{self, RngState};
 use candle_core::Tensor as Value;
@@ -29,14 +28,15 @@ struct Meta {
     optimizer: String,
     optimizer_steps: u64,
     scaler: Option<GradScalerState>,
+    /// What the script wanted to keep; null if nothing, and in states from before there was this.
     #[serde(default)]
-    by_hand: Option<ByHand>,
+    extra: serde_json::Value,
 }
 
 const PARAM: &str = "param/";
 const OPTIM: &str = "optim/";
 
-/// Collects the state of a run at `position`: tensors by name, and JSON for the rest.
+/// Collects the state of a run at `position`: tensors by name, and JSON for the rest, `extra` of the script's included.
 ///
 /// # Errors
 /// If the model has nothing trainable.
@@ -44,8 +44,8 @@ pub fn collect(
     model: &Llama,
     optimizer: &dyn Optimizer,
     scaler: Option<&GradScaler>,
-    by_hand: Option<ByHand>,
     position: Position,
+    extra: serde_json::Value,
 ) -> Result<(Vec<(String, Value)>, serde_json::Value)> {
     let OptimizerState { steps, tensors: moments } = optimizer.state()?;
     let mut tensors: Vec<(String, Value)> =
@@ -57,14 +57,14 @@ pub fn collect(
         optimizer: optimizer.name().to_string(),
         optimizer_steps: steps,
         scaler: scaler.map(GradScaler::state),
-        by_hand,
+        extra,
     };
     let meta = serde_json::to_value(meta).map_err(|e| Error::config(format!("saved state: {e}")))?;
     Ok((tensors, meta))
 }
 
-/// Puts model, optimizer, scaler and random stream where `state` left them, and returns the position to go
-/// on from, with the learning rate that was set by hand.
+/// Puts model, optimizer, scaler and random stream where `state` left them, and returns the position to go on from, and
+/// what the script kept.
 ///
 /// # Errors
 /// If the state is of another model, adapter or optimizer; each misfit is named.
@@ -73,7 +73,7 @@ pub fn restore(
     model: &Llama,
     optimizer: &mut dyn Optimizer,
     scaler: Option<&mut GradScaler>,
-) -> Result<(Position, Option<ByHand>)> {
+) -> Result<(Position, serde_json::Value)> {
     let meta: Meta = serde_json::from_value(state.meta)
         .map_err(|e| Error::config(format!("the saved state is not one of a training run: {e}")))?;
     if meta.optimizer != optimizer.name() {
@@ -117,5 +117,5 @@ pub fn restore(
         scaler.load_state(saved)?;
     }
     rng::restore(meta.rng);
-    Ok((meta.position, meta.by_hand))
+    Ok((meta.position, meta.extra))
 }
