@@ -42,7 +42,7 @@ fn other_names() {
         assert!(ran.code == Some(0) && ran.out.contains(part), "{name}: {part:?} is not in\n{}{}", ran.out, ran.err);
     }
     let all = dir.run(&["doc"]).out;
-    for topic in ["Tensors", "llama", "std/log", "adamw", "Rhai: array"] {
+    for topic in ["Tensors", "llama", "std/log", "adamw", "Rhai: arrays"] {
         assert!(all.contains(topic), "{topic} is not in\n{all}");
     }
 }
@@ -61,7 +61,10 @@ fn files() {
     let dir = Dir::with(&[]);
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     for (args, names) in [
-        (&["doc", "--html", "html"][..], &["html/index.html", "html/optim.html", "html/style.css", "html/search.js"][..]),
+        (
+            &["doc", "--html", "html"][..],
+            &["html/index.html", "html/optim.html", "html/style.css", "html/search.js"][..],
+        ),
         (&["doc", "--markdown", "md"], &["md/README.md", "md/std-log.md"]),
         (&["types", "types"], &["types/__static__.d.rhai", "types/optim.d.rhai", "types/catalog.json"]),
     ] {

@@ -84,6 +84,48 @@ fn signatures_are_complete() {
     none("signatures with unnamed or untyped parts", &found.map(|s| s.to_string()).collect::<Vec<_>>());
 }
 
+/// Protects checks and people from options that are documented and refused, or taken and not documented: the keys that
+/// the bindings' sources read are those of the pages.
+#[test]
+fn options_are_those_that_are_read() {
+    let all = ours();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bindings");
+    for file in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for part in code.split("OptionsMap::new(\"").skip(1) {
+            let (path, rest) = part.split_once('"').unwrap();
+            let body = rest.split(".finish()").next().unwrap();
+            let mut read: BTreeSet<&str> = ["dtype", "device"].into_iter().filter(|_| body.contains("place")).collect();
+            if body.contains("Parts::read") {
+                read.extend(["model", "optimizer", "scaler"]);
+            }
+            for (at, _) in body.match_indices("(\"") {
+                let called = body[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                let reads = ["float", "int", "usize", "bool", "string", "strings", "floats", "ints", "map", "fn_ptr"];
+                let stem = called.trim_end_matches("_or").trim_end_matches("_opt");
+                if reads.contains(&stem) || ["value", "object"].contains(&stem) {
+                    read.insert(body[at + 2..].split('"').next().unwrap());
+                }
+            }
+            let named = |e: &&Entry| if path.contains("::") { e.key == path } else { e.short() == path };
+            for entry in all.iter().filter(named) {
+                seen += 1;
+                let documented = entry.doc().options();
+                let documented: BTreeSet<&str> = documented.iter().map(|o| o.name.as_str()).collect();
+                // A wider function may read through a narrower one.
+                if documented != read {
+                    wrong.push(format!("{}: documented {documented:?}, read {read:?}", entry.key));
+                }
+            }
+        }
+    }
+    assert!(seen > 15, "only {seen} readers of options were found");
+    none("options of pages and bindings differ", &wrong);
+}
+
 /// An example with its promises turned into printed lines: `EXPR; // => VALUE` and `print(EXPR); // => TEXT`.
 struct Promises {
     script: String,
@@ -210,7 +252,13 @@ fn examples_run_and_show_what_they_say() {
 #[test]
 fn promises_are_kept_or_not() {
     assert!(same("[1.0, 0.7311]", "[1.0, 0.731058]") && !same("[1.0, 0.7312]", "[1.0, 0.731058]"));
-    assert!(same("1e-8", "0.00000001") && !same("0.0001", "0.00014") && same("\"e5\"", "\"e5\"") && !same("1", "1.0") && !same("2", "3"));
+    assert!(
+        same("1e-8", "0.00000001")
+            && !same("0.0001", "0.00014")
+            && same("\"e5\"", "\"e5\"")
+            && !same("1", "1.0")
+            && !same("2", "3")
+    );
     assert!(!same("5.0", "5.01") && same("-0.5", "-0.5") && !same("-0.5", "0.5"));
     let host = host(Arc::new(Silent), None);
     let found =

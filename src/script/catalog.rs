@@ -222,6 +222,45 @@ mod tests {
         assert_eq!(alternatives("number or Tensor"), ["int", "float", "Tensor"]);
     }
 
+    /// Protects checks by type: what a registration says of its parameters is what Rust says, where Rust says anything.
+    #[test]
+    fn declared_types_are_the_registered_ones() {
+        use std::any::TypeId;
+        let mut engine = Engine::new();
+        let ctx = crate::bindings::HostContext::new(std::sync::Arc::new(crate::engine::progress::Silent));
+        crate::bindings::register(&mut engine, &std::sync::Arc::new(ctx));
+        let mut names: HashMap<TypeId, String> = HashMap::from([
+            (TypeId::of::<i64>(), "int".into()),
+            (TypeId::of::<f64>(), "float".into()),
+            (TypeId::of::<bool>(), "bool".into()),
+            (TypeId::of::<rhai::ImmutableString>(), "string".into()),
+            (TypeId::of::<rhai::Array>(), "array".into()),
+            (TypeId::of::<rhai::Map>(), "map".into()),
+            (TypeId::of::<rhai::FnPtr>(), "function".into()),
+        ]);
+        let mut wrong = Vec::new();
+        let rows = engine.collect_fn_metadata(
+            None,
+            |i| Some((signature(&engine, &i, Origin::Host), i.metadata.param_types.to_vec())),
+            false,
+        );
+        assert!(rows.len() > 300, "only {}", rows.len());
+        for (s, types) in rows {
+            // `with_params_info` may name too few.
+            if s.params.len() != types.len() {
+                wrong.push(format!("{s} has {} parameters", types.len()));
+            }
+            for ((_, of), id) in s.params.iter().zip(types) {
+                // A type of ours has the name of its first registration.
+                let dynamic = id == TypeId::of::<rhai::Dynamic>();
+                if !dynamic && names.entry(id).or_insert_with(|| of.clone()) != of {
+                    wrong.push(format!("{s}: {of} is {}", names[&id]));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
     /// Protects the one catalog: std's functions and the language's words are in it, with their comments.
     #[test]
     fn std_and_words_are_in_it() {

@@ -137,11 +137,16 @@ impl Signature {
         doc_comment::sections(&self.doc).into_iter().find(|s| s.title == title).map(|s| s.body.to_string())
     }
 
-    /// As in [`Display`](std::fmt::Display), with methods as they are written: `tensor.sum(dim: int) -> Tensor`.
+    /// As in [`Display`](std::fmt::Display), as scripts write it: `Tensor.sum(dim: int) -> Tensor`, `instruct::load(path)`.
     pub fn usage(&self) -> String {
         match (self.kind, self.params.split_first()) {
             (Kind::Method, Some(((_, of), rest))) => {
                 format!("{of}.{}({}){}", self.name, list(rest), self.result(" -> "))
+            }
+            // Of a script's parameters only the names are known.
+            _ if self.origin == Origin::Std => {
+                let names: Vec<&str> = self.params.iter().map(|(name, _)| name.as_str()).collect();
+                format!("{}({})", self.path().trim_start_matches("std/"), names.join(", "))
             }
             _ => self.to_string(),
         }

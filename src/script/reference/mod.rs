@@ -84,18 +84,19 @@ impl Chapter {
     }
 }
 
-/// Things that scripts never name: how values become text, and the inner parts of loops.
-const HIDDEN: [&str; 3] = ["to_string", "to_debug", "print"];
+/// How values become text, which every type has.
+const TEXT: [&str; 4] = ["to_string", "to_debug", "print", "debug"];
+/// Parts of Rhai's library that are of no use here: byte strings, reflection.
+const USELESS: [&str; 5] = ["blob", "to_blob", "back_trace", "get_fn_metadata_list", "is_anonymous"];
 
 /// The entries of `catalog`, by key. Internals of Rhai and conversions to text are left out.
 pub fn entries(catalog: &[Signature]) -> BTreeMap<String, Entry> {
     let mut found: BTreeMap<String, Entry> = BTreeMap::new();
     for s in catalog {
-        let hidden = HIDDEN.contains(&s.name.as_str()) && s.origin == Origin::Host;
-        let undocumented = s.origin == Origin::Rhai && s.doc.is_empty();
-        // Nothing here makes byte strings.
-        let foreign = s.params.first().is_some_and(|(_, of)| of == "blob");
-        if hidden || undocumented || foreign || s.name.starts_with("anon$") {
+        let name = s.name.as_str();
+        let text = TEXT.contains(&name) && (s.origin == Origin::Host || s.kind == Kind::Method);
+        let rhai = s.doc.is_empty() || USELESS.contains(&name) || s.params.first().is_some_and(|(_, of)| of == "blob");
+        if text || name.starts_with("anon$") || s.origin == Origin::Rhai && rhai {
             continue;
         }
         let key = s.key();
@@ -109,6 +110,15 @@ pub fn entries(catalog: &[Signature]) -> BTreeMap<String, Entry> {
     }
     found
 }
+
+/// Rhai's library by type; the last takes the rest.
+const RHAI: [(&str, &str); 5] = [
+    ("array", "arrays"),
+    ("map", "maps"),
+    ("string", "strings"),
+    ("range", "ranges"),
+    ("values", "numbers and others"),
+];
 
 /// The chapters: the topics of the bindings' pages, `std/*`, what has no page, Rhai's own library.
 pub fn chapters(catalog: &[Signature]) -> Vec<Chapter> {
@@ -138,14 +148,16 @@ pub fn chapters(catalog: &[Signature]) -> Vec<Chapter> {
         let (name, title) = ("more".to_string(), "More".to_string());
         chapters.push(Chapter { name, title, intro: String::new(), entries: others, origin: Origin::Host });
     }
-    let mut by_type: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    let mut by_type: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
     for entry in rhai {
-        let of = entry.doc().object().filter(|_| entry.doc().kind != Kind::Operator).unwrap_or("values");
-        by_type.entry(of.to_string()).or_default().push(entry);
+        let of = entry.doc().object().unwrap_or_default();
+        let place = RHAI.iter().position(|(name, _)| *name == of).unwrap_or(RHAI.len() - 1);
+        by_type.entry(place).or_default().push(entry);
     }
-    for (of, entries) in by_type {
-        let (name, title) = (format!("rhai-{of}"), format!("Rhai: {of}"));
-        let intro = format!("What Rhai's own library does with {of}.");
+    for (place, entries) in by_type {
+        let (of, title) = RHAI[place];
+        let intro = "From Rhai's own library, with its documentation.".to_string();
+        let (name, title) = (format!("rhai-{of}"), format!("Rhai: {title}"));
         chapters.push(Chapter { name, title, intro, entries, origin: Origin::Rhai });
     }
     chapters.retain(|c| !c.entries.is_empty());

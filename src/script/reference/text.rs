@@ -158,6 +158,9 @@ fn fill(text: &str, indent: &str, style: Style) -> String {
     let (mut out, mut line, mut length, mut fresh) = (String::new(), indent.to_string(), indent.len(), true);
     // Code is not broken: what is inside backticks travels as one word.
     for word in words(&plain) {
+        if fresh && word.is_empty() {
+            continue;
+        }
         let wide = word.chars().filter(|c| !style.color || *c != '`').count();
         if !fresh && length + 1 + wide > style.width {
             out += &format!("{}\n", line.trim_end());
