@@ -15,6 +15,27 @@ pub trait Output: Reporter {
 
     /// One line for standard error, about the run rather than of it; `--quiet` silences it.
     fn note(&self, text: &str);
+
+    /// What values are laid out for.
+    fn screen(&self) -> Screen {
+        Screen::default()
+    }
+}
+
+/// What lines are laid out for: a terminal's width now, and whether it may show colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns.
+    pub width: usize,
+    /// Whether escapes for colours are understood and wanted.
+    pub color: bool,
+}
+
+impl Default for Screen {
+    /// Where lines go that no terminal shows.
+    fn default() -> Self {
+        Screen { width: 80, color: false }
+    }
 }
 
 /// Says nothing: for looking at scripts without running them, and for tests.

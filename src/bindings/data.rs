@@ -31,6 +31,13 @@ pub struct BatchWindows {
     len: usize,
 }
 
+impl BatchWindows {
+    /// Optimizer steps of the whole epoch.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
 impl IntoIterator for BatchWindows {
     type Item = Array;
     type IntoIter = Box<dyn Iterator<Item = Array>>;
@@ -196,8 +203,7 @@ fn records(engine: &mut Engine) {
             Ok(to_map(&d.records()[index(i, d.records().len())?]))
         })
         .register_get("source", |d: &mut Dataset| d.source.to_string())
-        .register_fn("to_string", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()))
-        .register_fn("to_debug", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()));
+        .register_fn("to_string", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()));
     let doc = ["/// The records as an array of maps."];
     function("to_array", ["data: Records", "Array"], doc).register_into_engine(engine, |d: &mut Dataset| -> Array {
         d.records().iter().map(|r| Dynamic::from_map(to_map(r))).collect()
@@ -280,7 +286,7 @@ fn examples(engine: &mut Engine) {
     }
     subset_methods!(engine, Examples, "Examples", inner, Examples);
     let text = |e: &mut Examples| format!("Examples({})", e.0.stats());
-    engine.register_fn("to_string", text).register_fn("to_debug", text);
+    engine.register_fn("to_string", text);
     engine.register_indexer_get(|e: &mut Examples, i: INT| -> ScriptResult<Map> {
         let example = &e.0.examples()[index(i, e.0.examples().len())?];
         let ids = example.ids.iter().map(|id| Dynamic::from(INT::from(*id))).collect::<Array>();
@@ -371,5 +377,5 @@ fn batches(engine: &mut Engine) {
             b.0.rows, b.0.width, b.0.tokens, b.0.label_tokens, b.0.weight
         )
     };
-    engine.register_fn("to_string", text).register_fn("to_debug", text);
+    engine.register_fn("to_string", text);
 }

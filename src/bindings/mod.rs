@@ -7,19 +7,23 @@ pub mod access;
 pub mod autograd;
 pub mod context;
 pub mod data;
+mod data_text;
 pub mod docs;
 pub mod error;
+pub mod facts;
 pub mod generate;
 pub mod host;
 mod ids;
 pub mod llama;
 pub mod model;
+mod model_text;
 pub mod nn;
 pub mod nn_layers;
 pub mod optim;
 pub mod options_map;
 pub mod progress;
 mod resolve;
+mod run_text;
 pub mod runs;
 pub mod tensor;
 pub mod tensor_create;
@@ -31,7 +35,7 @@ pub mod text;
 pub mod tokenizer;
 
 pub use access::Access;
-pub use context::{Context, HostContext, Output};
+pub use context::{Context, HostContext, Output, Screen};
 pub use error::{Carried, ScriptError, to_rhai};
 pub use options_map::OptionsMap;
 
@@ -51,11 +55,14 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     nn::register(engine);
     llama::register(engine, ctx);
     model::register(engine, ctx);
+    model_text::register(engine);
     generate::register(engine, ctx);
     tokenizer::register(engine);
     data::register(engine, ctx);
+    data_text::register(engine, ctx);
     optim::register(engine);
     runs::register(engine, ctx);
+    run_text::register(engine, ctx);
     testing::register(engine, ctx);
     text::register(engine);
 }

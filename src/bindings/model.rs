@@ -16,7 +16,7 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     parameters(engine);
     adapters(engine, ctx);
     running(engine);
-    engine.register_fn("to_string", |m: &mut Model| summary(m)).register_fn("to_debug", |m: &mut Model| summary(m));
+    engine.register_fn("to_string", |m: &mut Model| summary(m));
 }
 
 fn summary(model: &Model) -> String {

@@ -16,6 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Clone)]
 pub struct Parameters(Vec<(String, Tensor)>);
 
+impl Parameters {
+    /// Names and tensors, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(String, Tensor)> {
+        self.0.iter()
+    }
+}
+
 impl From<Vec<(String, Tensor)>> for Parameters {
     fn from(params: Vec<(String, Tensor)>) -> Self {
         Parameters(params)

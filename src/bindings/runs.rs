@@ -18,15 +18,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone)]
 pub struct RunHandle(Arc<Mutex<Open>>);
 
-struct Open {
-    run: Run,
+pub(super) struct Open {
+    pub(super) run: Run,
     /// From the first saved state on, Ctrl-C waits for the next one.
     graceful: Option<Graceful>,
     notes: Map,
 }
 
 impl RunHandle {
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,10 +57,7 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
         .register_get("dir", |r: &mut RunHandle| r.lock().run.dir().display().to_string())
         .register_get("resumed", |r: &mut RunHandle| r.lock().run.resumed())
         .register_get("step", |r: &mut RunHandle| r.lock().run.step() as INT)
-        .register_fn("to_string", |r: &mut RunHandle| {
-            let open = r.lock();
-            format!("Run({}, step {})", open.run.dir().display(), open.run.step())
-        });
+        .register_fn("to_string", |r: &mut RunHandle| r.summary());
     logging(engine);
     state(engine, ctx);
 }

@@ -1,4 +1,4 @@
-//! A tensor as text: `tensor([[1.0000, 2.0000], ..], f32, [512, 2], cpu, requires_grad, 3 nan)`.
+//! A tensor as text, laid out as PyTorch does: `tensor([[1.0000, 2.0000], ...], f32, [512, 2], cpu, requires_grad, 3 nan)`.
 //!
 //! Of a large tensor only the edges of each dimension are fetched and shown; NaN and inf are counted everywhere.
 
@@ -7,9 +7,17 @@ use crate::engine::error::Result;
 use crate::engine::{device, ops::inspect};
 use candle_core::{DType, Tensor as Value};
 
-/// Elements shown at each end of a dimension, by rank.
-fn edge(rank: usize) -> usize {
-    match rank {
+/// Tensors of at most so many elements are shown whole.
+const WHOLE: usize = 64;
+/// Columns of a line of elements.
+const WIDTH: usize = 80;
+
+/// Elements shown at each end of a dimension of a tensor of shape `dims`.
+fn edge(dims: &[usize]) -> usize {
+    if dims.iter().product::<usize>() <= WHOLE {
+        return WHOLE;
+    }
+    match dims.len() {
         0..=2 => 3,
         3 => 2,
         _ => 1,
@@ -31,7 +39,7 @@ fn values(value: &Value) -> Result<String> {
     if value.elem_count() == 0 {
         return Ok("[]".into());
     }
-    let edge = edge(value.rank());
+    let edge = edge(value.dims());
     let mut small = value.clone();
     for dim in 0..value.rank() {
         let n = value.dims()[dim];
@@ -62,28 +70,28 @@ fn numbers(values: &[f64]) -> Vec<String> {
     values.iter().map(one).collect()
 }
 
-/// Brackets around the shown elements `texts` of a tensor of shape `dims`; rows below one another.
+/// Brackets around the shown elements `texts` of a tensor of shape `dims`: rows below one another, matrices with a blank
+/// line between them.
 fn nested(dims: &[usize], texts: &[String], edge: usize, width: usize, depth: usize) -> String {
     let [n, rest @ ..] = dims else { return texts.concat() };
     let shown = (*n).min(2 * edge);
-    let step = texts.len() / shown;
-    let mut parts: Vec<String> =
-        texts
-            .chunks(step)
-            .map(|part| {
-                if rest.is_empty() {
-                    format!("{:>width$}", part[0])
-                } else {
-                    nested(rest, part, edge, width, depth + 1)
-                }
-            })
-            .collect();
+    let indent = " ".repeat("tensor([".len() + depth);
+    let part = |part: &[String]| match rest {
+        [] => format!("{:>width$}", part[0]),
+        _ => nested(rest, part, edge, width, depth + 1),
+    };
+    let mut parts: Vec<String> = texts.chunks(texts.len() / shown).map(part).collect();
     if *n > shown {
-        parts.insert(edge, "..".into());
+        parts.insert(edge, "...".into());
     }
-    let separator =
-        if rest.is_empty() { ", ".to_string() } else { format!(",\n{}", " ".repeat("tensor([".len() + depth)) };
-    format!("[{}]", parts.join(&separator))
+    let rows = if rest.is_empty() {
+        let in_row = ((WIDTH - indent.len()) / (width + 2)).max(1);
+        parts.chunks(in_row).map(|row| row.join(", ")).collect()
+    } else {
+        parts
+    };
+    let breaks = "\n".repeat(rest.len().max(1));
+    format!("[{}]", rows.join(&format!(",{breaks}{indent}")))
 }
 
 #[cfg(test)]
@@ -104,7 +112,15 @@ mod tests {
             run("(tensor([1.0, 0.0], #{ requires_grad: true }) / 0.0).to_string()"),
             "tensor([inf, nan], f32, [2], cpu, requires_grad, 1 nan, 1 inf)"
         );
-        assert_eq!(run("arange(100).to_string()"), "tensor([ 0,  1,  2, .., 97, 98, 99], i64, [100], cpu)");
+        assert_eq!(run("arange(100).to_string()"), "tensor([ 0,  1,  2, ..., 97, 98, 99], i64, [100], cpu)");
+        assert_eq!(
+            run("arange(20).to_string()"),
+            "tensor([ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 17,\n        18, 19], i64, [20], cpu)"
+        );
+        assert_eq!(
+            run("zeros([2, 1, 2], #{ dtype: \"i64\" }).to_string()"),
+            "tensor([[[0, 0]],\n\n        [[0, 0]]], i64, [2, 1, 2], cpu)"
+        );
         let big = run("ones([50, 50, 50]).to_debug()");
         assert!(big.len() < 1500 && big.ends_with("f32, [50, 50, 50], cpu)"), "{big}");
     }

@@ -4,7 +4,7 @@
 //! work is asked to stop and nothing more is written.
 
 use super::bars;
-use crate::bindings::Output;
+use crate::bindings::{self, Output};
 use crate::engine::{
     interrupt,
     progress::{Progress, Reporter, Silent, Unit},
@@ -145,6 +145,16 @@ impl Output for Printer {
     fn note(&self, text: &str) {
         if !self.quiet() {
             self.screen.stderr(text);
+        }
+    }
+
+    fn screen(&self) -> bindings::Screen {
+        let terminal = std::io::stdout().is_terminal();
+        // A window may be narrower than any table: then the lines wrap.
+        let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(w, _)| usize::from(w.0).max(40));
+        bindings::Screen {
+            width: columns.unwrap_or(bindings::Screen::default().width),
+            color: terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Where inputs come from: a line editor on a terminal, lines of a pipe elsewhere.
 
 use super::{
-    commands::Next,
+    commands::{ANYWHERE, Next, OWN, names},
     helper::Helper,
+    names::Names,
+    prompt::Prompt,
     session::{Ended, Session},
 };
 use crate::engine::interrupt;
@@ -16,12 +18,69 @@ const PROMPT: &str = "> ";
 /// Feeds `session` until its inputs end.
 pub(super) fn run(session: &mut Session, report: &dyn Fn(&Diagnostic)) -> Ended {
     if std::io::stdin().is_terminal() {
-        match editor() {
-            Ok(editor) => return terminal(session, editor, report),
+        match Reader::new() {
+            Ok(reader) => return terminal(session, reader, report),
             Err(e) => report(&Diagnostic::new("terminal", format!("the line editor cannot start: {e}"))),
         }
     }
     piped(session, report)
+}
+
+/// What a person did at the prompt.
+pub(super) enum Typed {
+    /// An input, whole as far as the parser can tell.
+    Input(String),
+    /// Ctrl-C: the line is given up.
+    Nothing,
+    /// Ctrl-D.
+    End,
+}
+
+/// A line editor with the history of all sessions.
+pub(super) struct Reader {
+    editor: Editor<Helper, DefaultHistory>,
+    history: Option<PathBuf>,
+}
+
+impl Reader {
+    /// On the process's terminal.
+    pub(super) fn new() -> rustyline::Result<Self> {
+        let mut editor = editor()?;
+        let history = history_file();
+        if let Some(file) = &history {
+            // A missing file is a first session.
+            let _ = editor.load_history(file);
+        }
+        Ok(Reader { editor, history })
+    }
+
+    /// Asks for an input with `names` in reach.
+    ///
+    /// # Errors
+    /// If the terminal fails.
+    pub(super) fn read(&mut self, prompt: &str, names: Names) -> Result<Typed, Box<Diagnostic>> {
+        if let Some(helper) = self.editor.helper_mut() {
+            helper.refresh(names);
+        }
+        match self.editor.readline(prompt) {
+            Ok(text) => {
+                if !text.trim().is_empty() {
+                    // Sessions go on without their history where it cannot be kept.
+                    let _ = self.editor.add_history_entry(text.as_str());
+                    if let Some(file) = &self.history {
+                        let _ = self.editor.append_history(file);
+                    }
+                }
+                Ok(Typed::Input(text))
+            }
+            Err(ReadlineError::Interrupted) => {
+                interrupt::clear();
+                Ok(Typed::Nothing)
+            }
+            Err(ReadlineError::Eof) => Ok(Typed::End),
+            Err(e) => Err(Box::new(Diagnostic::new("terminal", e.to_string()))),
+        }
+    }
 }
 
 fn editor() -> rustyline::Result<Editor<Helper, DefaultHistory>> {
@@ -33,36 +92,21 @@ fn editor() -> rustyline::Result<Editor<Helper, DefaultHistory>> {
     Ok(editor)
 }
 
-fn terminal(session: &mut Session, mut editor: Editor<Helper, DefaultHistory>, report: &dyn Fn(&Diagnostic)) -> Ended {
-    let history = history_file();
-    if let Some(file) = &history {
-        // A missing file is a first session.
-        let _ = editor.load_history(file);
-    }
-    session.ctx.output.note(&format!("host {}; :help lists commands, Ctrl-D leaves", env!("CARGO_PKG_VERSION")));
+fn terminal(session: &mut Session, mut reader: Reader, report: &dyn Fn(&Diagnostic)) -> Ended {
+    session.ctx().output.note(&format!("host {}; :help lists commands, Ctrl-D leaves", env!("CARGO_PKG_VERSION")));
     loop {
-        if let Some(helper) = editor.helper_mut() {
-            helper.refresh(session);
-        }
-        match editor.readline(PROMPT) {
-            Ok(text) if text.trim().is_empty() => {}
-            Ok(text) => {
-                // Sessions go on without their history where it cannot be kept.
-                let _ = editor.add_history_entry(text.as_str());
-                if let Some(file) = &history {
-                    let _ = editor.append_history(file);
-                }
-                match session.input(&text) {
-                    Ok(Next::Input) => {}
-                    Ok(Next::Leave) => return Ended::Well,
-                    Err(diagnostic) => report(&diagnostic),
-                }
-            }
-            // Ctrl-C clears the line.
-            Err(ReadlineError::Interrupted) => interrupt::clear(),
-            Err(ReadlineError::Eof) => return Ended::Well,
-            Err(e) => {
-                report(&Diagnostic::new("terminal", e.to_string()));
+        let commands = names(&ANYWHERE).chain(names(&OWN)).collect();
+        match reader.read(PROMPT, Names::of(session, commands)) {
+            Ok(Typed::Input(text)) if text.trim().is_empty() => {}
+            Ok(Typed::Input(text)) => match session.input(&text) {
+                Ok(Next::Input) => {}
+                Ok(Next::Leave) => return Ended::Well,
+                Err(diagnostic) => report(&diagnostic),
+            },
+            Ok(Typed::Nothing) => {}
+            Ok(Typed::End) => return Ended::Well,
+            Err(diagnostic) => {
+                report(&diagnostic);
                 return Ended::Failed;
             }
         }

@@ -1,11 +1,14 @@
 //! What lives on between two inputs: variables, functions, imports.
 
-use super::{commands, editor};
+use super::commands::{self, Next};
+use super::prompt::Prompt;
+use super::{editor, names, record::Record};
 use crate::bindings::Context;
 use crate::engine::interrupt;
-use crate::script::{Diagnostic, Host, Script, stack};
-use rhai::{AST, Dynamic, Expr, Module, Scope, Stmt};
+use crate::script::{Diagnostic, Host, Script, catalog::Signature, stack};
+use rhai::{AST, Dynamic, Engine, Expr, Module, Position, Scope, Stmt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The name of the session's text in diagnostics: all inputs together are one growing script.
 const NAME: &str = "repl";
@@ -24,10 +27,13 @@ pub enum Ended {
 /// An interactive session.
 pub struct Session {
     pub(super) ctx: Context,
-    pub(super) host: Host,
-    pub(super) scope: Scope<'static>,
+    host: Host,
+    catalog: Arc<[Signature]>,
+    scope: Scope<'static>,
     functions: Module,
     imports: Vec<Stmt>,
+    modules: Vec<(String, Arc<[Signature]>)>,
+    record: Record,
     /// Lines of text so far.
     lines: usize,
     /// Scripts that were loaded into the text: first line, number of lines, name.
@@ -37,12 +43,16 @@ pub struct Session {
 impl Session {
     /// An empty session.
     pub fn new(ctx: Context) -> Self {
+        let host = Host::new(&ctx, None);
         Session {
-            host: Host::new(&ctx, None),
             ctx,
+            catalog: host.catalog().into(),
+            host,
             scope: Scope::new(),
             functions: Module::new(),
             imports: Vec::new(),
+            modules: Vec::new(),
+            record: Record::default(),
             lines: 0,
             loaded: Vec::new(),
         }
@@ -63,22 +73,27 @@ impl Session {
         *self = Session::new(self.ctx.clone());
     }
 
-    /// Handles one input: a `:command`, or script text whose value is shown.
-    pub(super) fn input(&mut self, text: &str) -> Result<commands::Next, Box<Diagnostic>> {
-        if let Some(command) = text.trim().strip_prefix(':') {
-            return commands::run(self, command);
+    /// Handles one input: a command, or script text whose value is shown.
+    pub(super) fn input(&mut self, text: &str) -> Result<Next, Box<Diagnostic>> {
+        if let Some((name, rest)) = commands::split(text) {
+            return commands::run(self, name, rest);
+        }
+        // As every other prompt: the words people type when they want to leave or are lost.
+        let word = text.trim();
+        if ["exit", "quit", "help"].contains(&word) && !self.scope.contains(word) {
+            return commands::run(self, if word == "exit" { "quit" } else { word }, "");
         }
         let value = self.eval(text)?;
-        if !value.is_unit() {
-            let shown = self.host.show(value);
-            self.ctx.output.line(&shown);
-        }
-        Ok(commands::Next::Input)
+        self.show(&value);
+        Ok(Next::Input)
     }
 
-    /// Runs script text.
-    pub(super) fn eval(&mut self, text: &str) -> Result<Dynamic, Box<Diagnostic>> {
-        self.append(text, None)
+    /// The inputs that succeeded, as a script.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub(super) fn script(&self) -> Result<String, Box<Diagnostic>> {
+        self.record.script()
     }
 
     /// Runs a script as if it had been typed in; its diagnostics name its own file.
@@ -100,10 +115,16 @@ impl Session {
         // A variable that was declared again frees what it held before.
         self.scope = self.scope.clone_visible();
         interrupt::clear();
-        result.map_err(|mut diagnostic| {
-            self.name_files(&mut diagnostic);
-            diagnostic
-        })
+        match result {
+            Ok(value) => {
+                self.record.add(text);
+                Ok(value)
+            }
+            Err(mut diagnostic) => {
+                self.name_files(&mut diagnostic);
+                Err(diagnostic)
+            }
+        }
     }
 
     fn run_text(&mut self, text: &str, folder: Option<PathBuf>) -> Result<Dynamic, Box<Diagnostic>> {
@@ -120,7 +141,9 @@ impl Session {
         let result = self.host.engine().eval_ast_with_scope::<Dynamic>(&mut self.scope, &program);
         match result {
             Ok(value) => {
-                self.imports.extend(ast.statements().iter().filter_map(|s| lasting_import(s, folder.as_ref())));
+                for import in ast.statements().iter().filter_map(|s| lasting_import(s, folder.as_ref())) {
+                    self.import(import);
+                }
                 Ok(value)
             }
             Err(err) => Err(Box::new(self.host.diagnose(&err, NAME, &self.scope))),
@@ -135,18 +158,48 @@ impl Session {
         });
     }
 
-    /// Names and parameters of the session's own functions.
-    pub(super) fn functions(&self) -> Vec<String> {
-        self.functions.iter_script_fn_info().map(|(.., function)| function.to_string()).collect()
+    /// Keeps an import that has just been run.
+    fn import(&mut self, statement: Stmt) {
+        if let Stmt::Import(import, _) = &statement
+            && let (Expr::StringConstant(path, _), name) = (&import.0, import.1.name.as_str())
+            && !name.is_empty()
+            // The resolver has it loaded.
+            && let Ok(module) = self.host.engine().module_resolver().resolve(self.host.engine(), Some(NAME), path, Position::NONE)
+        {
+            self.modules.retain(|(known, _)| known != name);
+            self.modules.push((name.to_string(), names::scripted(name, &module).into()));
+        }
+        self.imports.push(statement);
+    }
+}
+
+impl Prompt for Session {
+    fn ctx(&self) -> &Context {
+        &self.ctx
     }
 
-    /// Names of the modules imported so far.
-    pub(super) fn modules(&self) -> Vec<String> {
-        let names = self.imports.iter().filter_map(|s| match s {
-            Stmt::Import(import, _) => Some(import.1.name.to_string()),
-            _ => None,
-        });
-        names.filter(|n| !n.is_empty()).collect()
+    fn engine(&self) -> &Engine {
+        self.host.engine()
+    }
+
+    fn scope(&self) -> &Scope<'_> {
+        &self.scope
+    }
+
+    fn catalog(&self) -> Arc<[Signature]> {
+        self.catalog.clone()
+    }
+
+    fn functions(&self) -> Vec<Signature> {
+        names::scripted("", &self.functions)
+    }
+
+    fn modules(&self) -> Vec<(String, Arc<[Signature]>)> {
+        self.modules.clone()
+    }
+
+    fn eval(&mut self, text: &str) -> Result<Dynamic, Box<Diagnostic>> {
+        self.append(text, None)
     }
 }
 
@@ -165,5 +218,31 @@ fn lasting_import(statement: &Stmt, folder: Option<&PathBuf>) -> Option<Stmt> {
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("lines", &self.lines).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::bindings::{HostContext, Output};
+    use crate::engine::progress::{Progress, Reporter, Silent, Unit};
+
+    struct Quiet;
+
+    impl Reporter for Quiet {
+        fn start(&self, total: u64, label: &str, unit: Unit) -> Box<dyn Progress> {
+            Silent.start(total, label, unit)
+        }
+    }
+
+    impl Output for Quiet {
+        fn line(&self, _: &str) {}
+        fn text(&self, _: &str) {}
+        fn note(&self, _: &str) {}
+    }
+
+    /// A session that shows nothing.
+    pub(in crate::repl) fn session() -> Session {
+        Session::new(Arc::new(HostContext::new(Arc::new(Quiet))))
     }
 }

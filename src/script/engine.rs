@@ -9,6 +9,7 @@ use crate::bindings::{self, Context, ScriptError};
 use crate::engine::autograd::{Autocast, autocast_guard, no_grad_guard};
 use crate::engine::{Result, interrupt, memory};
 use rhai::{Dynamic, Engine, OptimizationLevel};
+use std::cell::Cell;
 
 /// Nested calls of script functions; the script thread's stack holds several times as many.
 const CALL_LEVELS: usize = 64;
@@ -19,6 +20,15 @@ const ELEMENTS: usize = 16 << 20;
 /// One string or array takes at most this share of the memory that is allowed: limits on the whole are looked at between
 /// two operations, and one operation makes one of them.
 const SHARE: usize = 16;
+
+thread_local! {
+    static OPERATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Operations (statements, expressions, calls) of this thread's script: the one that runs, or else the last one.
+pub fn operations() -> u64 {
+    OPERATIONS.get()
+}
 
 /// The engine that runs scripts for `ctx`.
 pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
@@ -37,7 +47,10 @@ pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
         .set_max_string_size(STRING_BYTES.min(share).max(1))
         .set_max_array_size(elements)
         .set_max_map_size(elements);
-    engine.on_progress(|_| interrupt::reason().map(|e| Dynamic::from(ScriptError::from(e))));
+    engine.on_progress(|operations| {
+        OPERATIONS.set(operations);
+        interrupt::reason().map(|e| Dynamic::from(ScriptError::from(e)))
+    });
 
     let output = ctx.output.clone();
     engine.on_print(move |text| output.line(text));

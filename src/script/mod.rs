@@ -16,6 +16,7 @@ mod nested;
 mod option_values;
 pub mod options;
 mod parsing;
+pub mod pieces;
 pub mod recipes;
 pub mod reference;
 pub mod render;
@@ -32,6 +33,7 @@ mod tokens;
 pub mod topics;
 
 pub use diagnostics::{Diagnostic, Frame, Label, Place, Severity, Snippet};
+pub use engine::operations;
 pub use host::{Host, Script};
-pub use parsing::incomplete;
+pub use parsing::{incomplete, parses};
 pub use sources::Sources;

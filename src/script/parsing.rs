@@ -31,6 +31,11 @@ pub(super) fn grammar() -> &'static Engine {
     &GRAMMAR
 }
 
+/// Whether `text` is a script.
+pub fn parses(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 /// Whether `text` is the beginning of something longer: the session's editor then asks for another line.
 pub fn incomplete(text: &str) -> bool {
     if open_comment(text) {

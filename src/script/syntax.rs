@@ -23,6 +23,9 @@ impl Modes {
     pub const NONE: Modes = Modes { no_grad: || Box::new(()), autocast: |_| Ok(Box::new(())) };
 }
 
+/// The words that begin a mode.
+pub(super) const WORDS: [&str; 2] = ["no_grad", "autocast"];
+
 /// Registers the syntax into `engine`.
 pub fn register(engine: &mut Engine, modes: Modes) {
     let Modes { no_grad, autocast } = modes;

@@ -15,6 +15,7 @@
 
 pub mod atomic;
 pub mod curve;
+pub mod chart;
 pub mod plot;
 pub mod raster;
 pub mod dir;
