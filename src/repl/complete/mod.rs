@@ -90,7 +90,9 @@ fn script(names: &Names, before: &str) -> (usize, Vec<Candidate>) {
 /// What may begin an expression.
 fn free(names: &Names) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = names.variables.keys().map(Candidate::plain).collect();
-    found.extend(names.free().map(|s| Candidate::call(&s.name)));
+    // In Rhai every method is a function too; what takes one of our objects first is meant to be called on it.
+    let method = |s: &&Signature| s.params.first().is_some_and(|(_, of)| of.starts_with(char::is_uppercase));
+    found.extend(names.free().filter(|s| !method(s)).map(|s| Candidate::call(&s.name)));
     found.extend(names.module_names().into_iter().map(|n| Candidate::plain(format!("{n}::"))));
     found.extend(KEYWORDS.map(Candidate::plain));
     found

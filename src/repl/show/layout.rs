@@ -287,7 +287,7 @@ mod tests {
         let brief = |script: &str| brief(&engine, &engine.eval::<Dynamic>(script).unwrap(), 30);
         assert_eq!(brief("let a = []; a.pad(1000, 7); a"), "[7, 7, 7, 7, 7, ... 995 more]");
         assert_eq!(brief("#{ alpha: \"text text text\", beta: \"text text text\" }"), "#{ alpha, beta } (2 keys)");
-        assert_eq!(brief("\"line\\nline line line line line line\""), "\"line\\nline line line line l...");
+        assert_eq!(brief("\"line\\nline line line line line line\""), "\"line\\nline line line line ...");
         assert_eq!(brief("|x| x").get(..3), Some("Fn("));
     }
 }
