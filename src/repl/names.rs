@@ -3,8 +3,8 @@
 
 use super::commands::Completes;
 use super::prompt::{Prompt, visible};
-use crate::script::catalog::{Signature, friendly_type};
-use rhai::{Array, Dynamic, Engine, Map, Module, ScriptFuncDef};
+use crate::script::catalog::{Kind, Signature, alternatives, comment, friendly_type};
+use rhai::{Array, Dynamic, Engine, FnAccess, Map, Module, ScriptFuncDef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -91,49 +91,57 @@ impl Names {
 
     /// Functions that are called by name alone.
     pub(super) fn free(&self) -> impl Iterator<Item = &Signature> {
-        self.functions.iter().chain(self.catalog.iter().filter(|s| s.namespace.is_empty() && s.callable()))
+        let of_host = self.catalog.iter().filter(|s| s.namespace.is_empty() && s.kind == Kind::Function);
+        self.functions.iter().chain(of_host)
+    }
+
+    /// Words of the language that are ours.
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        let words = self.catalog.iter().filter(|s| s.kind == Kind::Syntax).map(|s| s.name.as_str());
+        words.filter(|w| rhai::is_valid_identifier(w))
     }
 
     /// Functions of the module written `path`.
-    pub(super) fn of_module<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Signature> {
+    pub(super) fn of_module<'a>(&'a self, path: &str) -> impl Iterator<Item = &'a Signature> {
         let imported = self.modules.iter().filter(move |(name, _)| name == path).flat_map(|(_, all)| all.iter());
-        imported.chain(self.catalog.iter().filter(move |s| s.namespace == path && s.callable()))
+        imported.chain(self.catalog.iter().filter(move |s| s.namespace == path))
     }
 
-    /// Properties and methods of values of `of`; functions that take anything are no one's methods.
-    pub(super) fn members<'a>(&'a self, of: &'a str) -> impl Iterator<Item = &'a Signature> {
-        self.catalog.iter().filter(move |s| {
-            s.namespace.is_empty() && s.params.first().is_some_and(|(_, first)| first.split(" or ").any(|t| t == of))
-        })
+    /// Properties, methods and indexers of values of type `of`.
+    pub(super) fn members<'a>(&'a self, of: &str) -> impl Iterator<Item = &'a Signature> {
+        let member = |s: &&Signature| matches!(s.kind, Kind::Method | Kind::Property | Kind::Indexer);
+        self.catalog.iter().filter(member).filter(move |s| s.object().is_some_and(|o| alternatives(o).contains(&of)))
     }
 
-    /// Names of all modules: registered and imported.
+    /// Names of all modules that can be used without an import, and of the imported ones.
     pub(super) fn module_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.catalog.iter().map(|s| s.namespace.as_str()).collect();
+        names.retain(|n| !n.is_empty() && !n.contains('/'));
         names.extend(self.modules.iter().map(|(name, _)| name.as_str()));
-        names.retain(|n| !n.is_empty());
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Names of the host's types.
+    pub(super) fn types(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.catalog.iter().filter_map(Signature::object).collect();
         names.sort_unstable();
         names.dedup();
         names
     }
 }
 
-/// The functions that a script defines.
+/// The functions that a script defines for others.
 pub(super) fn scripted(namespace: &str, module: &Module) -> Vec<Signature> {
-    module.iter_script_fn_info().map(|(.., function)| signature(namespace, function)).collect()
+    let public = module.iter_script_fn_info().filter(|(_, access, ..)| *access == FnAccess::Public);
+    public.map(|(.., function)| signature(namespace, function)).collect()
 }
 
 fn signature(namespace: &str, function: &ScriptFuncDef) -> Signature {
-    let uncomment = |line: &str| {
-        let text = line.trim().trim_start_matches("///").trim_start_matches("/**").trim_end_matches("*/");
-        text.strip_prefix(' ').unwrap_or(text).to_string()
-    };
-    let doc: Vec<String> = function.comments.iter().flat_map(|c| c.lines()).map(uncomment).collect();
     Signature {
         namespace: namespace.to_string(),
-        name: function.name.to_string(),
-        params: function.params.iter().map(|p| (p.to_string(), "any".to_string())).collect(),
-        returns: String::new(),
-        doc: doc.join("\n").trim().to_string(),
+        doc: comment(function.comments.iter().map(|c| c.as_str())),
+        ..Signature::of_script(&function.name, function.params.iter().map(|p| p.as_str()))
     }
 }

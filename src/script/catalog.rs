@@ -107,7 +107,7 @@ fn is_receiver(of: &str, origin: Origin) -> bool {
 }
 
 /// The text of doc comments, without their marks.
-fn comment<'a>(comments: impl Iterator<Item = &'a str>) -> String {
+pub fn comment<'a>(comments: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = comments.flat_map(|c| c.lines().map(uncomment)).collect();
     doc_comment::unwrap(lines.join("\n").trim())
 }

@@ -12,13 +12,13 @@ fn names_are_described() {
     expect(&mut p, "AdamW with decoupled weight decay");
     expect(&mut p, "weight_decay");
     p.send_line("let model = llama::load(\"builtin:stories260K\");").unwrap();
-    ask(&mut p, "model.generate?", "generate(model: Model, prompt: ");
+    ask(&mut p, "model.generate?", "Model.generate(prompt: ");
     ask(&mut p, ":doc optim", "grad_scaler()");
     ask(&mut p, "?Tensor", "requires_grad");
     p.send_line("/// Twice `x`.\nfn twice(x) { 2 * x }").unwrap();
     ask(&mut p, "?twice", "twice(x: any)\r\n\r\nTwice `x`.\r\n");
-    ask(&mut p, "?optim::adanw", "did you mean `optim::adamw`?");
-    ask(&mut p, "?model.generat", "did you mean `generate`?");
+    ask(&mut p, "?optim::adanw", "near: optim::adamw");
+    ask(&mut p, "?model.generat", "near: Model.generate");
     leave(p);
 }
 

@@ -6,7 +6,7 @@ pub(super) mod types;
 
 use super::commands::Completes;
 use super::names::Names;
-use crate::script::catalog::Signature;
+use crate::script::catalog::{Kind, Signature};
 use crate::script::embedded;
 use place::Place;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,9 +30,9 @@ impl Candidate {
 }
 
 /// Words of the language.
-const KEYWORDS: [&str; 24] = [
+const KEYWORDS: [&str; 22] = [
     "let", "const", "if", "else", "for", "in", "while", "loop", "do", "until", "break", "continue", "return", "fn",
-    "import", "as", "try", "catch", "throw", "switch", "no_grad", "autocast", "true", "false",
+    "import", "as", "try", "catch", "throw", "switch", "true", "false",
 ];
 
 /// What may stand at the end of `before`, which is a line up to the cursor: where it begins, and the candidates.
@@ -48,7 +48,8 @@ pub(super) fn complete(names: &Names, before: &str) -> (usize, Vec<Candidate>) {
         let completes = names.commands.iter().find(|(n, _)| *n == name).map(|(_, c)| *c);
         let (start, found) = match completes.unwrap_or(Completes::Nothing) {
             Completes::Nothing => (0, Vec::new()),
-            Completes::Script | Completes::Name => script(names, rest),
+            Completes::Script => script(names, rest),
+            Completes::Name => described(names, rest),
             Completes::File => {
                 let file = rest.trim_start().trim_start_matches('"');
                 let (at, found) = paths::complete(file);
@@ -57,9 +58,24 @@ pub(super) fn complete(names: &Names, before: &str) -> (usize, Vec<Candidate>) {
         };
         return (skipped + start, found);
     }
-    let skip = if text.starts_with('?') { lead + 1 } else { 0 };
-    let (start, found) = script(names, &before[skip..]);
-    (skip + start, found)
+    let Some(asked) = text.strip_prefix('?') else { return script(names, before) };
+    let (start, found) = described(names, asked);
+    (lead + 1 + start, found)
+}
+
+/// What has a description: types too.
+fn described(names: &Names, before: &str) -> (usize, Vec<Candidate>) {
+    let of_type = before.rsplit_once('.').filter(|(of, _)| names.types().contains(of));
+    if let Some((of, word)) = of_type {
+        let mut found = members(names, &types::Outline::Of(of.to_string()));
+        found.retain(|c| c.text.starts_with(word));
+        return (before.len() - word.len(), found);
+    }
+    let (start, mut found) = script(names, before);
+    if start == 0 && !before.is_empty() {
+        found.extend(names.types().into_iter().filter(|t| t.starts_with(before)).map(Candidate::plain));
+    }
+    (start, found)
 }
 
 fn script(names: &Names, before: &str) -> (usize, Vec<Candidate>) {
@@ -81,7 +97,7 @@ fn script(names: &Names, before: &str) -> (usize, Vec<Candidate>) {
             keys
         }
     };
-    found.retain(|c| c.text.starts_with(word) && c.text != "_");
+    found.retain(|c| c.text.starts_with(word) && !["_", "to_debug"].contains(&c.text.as_str()));
     found.sort_by_key(|c| (c.listed.ends_with(')'), c.text.clone()));
     found.dedup_by(|a, b| a.text == b.text);
     (start, found)
@@ -90,10 +106,9 @@ fn script(names: &Names, before: &str) -> (usize, Vec<Candidate>) {
 /// What may begin an expression.
 fn free(names: &Names) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = names.variables.keys().map(Candidate::plain).collect();
-    // In Rhai every method is a function too; what takes one of our objects first is meant to be called on it.
-    let method = |s: &&Signature| s.params.first().is_some_and(|(_, of)| of.starts_with(char::is_uppercase));
-    found.extend(names.free().filter(|s| !method(s)).map(|s| Candidate::call(&s.name)));
+    found.extend(names.free().map(|s| Candidate::call(&s.name)));
     found.extend(names.module_names().into_iter().map(|n| Candidate::plain(format!("{n}::"))));
+    found.extend(names.words().map(Candidate::plain));
     found.extend(KEYWORDS.map(Candidate::plain));
     found
 }
@@ -122,7 +137,7 @@ fn any_members(names: &Names, word: &str) -> Vec<Candidate> {
     }
     let of = |s: &Signature| match s.property() {
         Some(property) => Some(Candidate::plain(property)),
-        None => (s.callable() && s.namespace.is_empty() && !s.params.is_empty()).then(|| Candidate::call(&s.name)),
+        None => (s.kind == Kind::Method).then(|| Candidate::call(&s.name)),
     };
     names.catalog.iter().filter_map(of).collect()
 }
@@ -131,17 +146,12 @@ fn any_members(names: &Names, word: &str) -> Vec<Candidate> {
 fn options(names: &Names, callee: &str) -> Vec<Candidate> {
     let mut keys = BTreeSet::new();
     for s in types::called(names, callee) {
-        keys.extend(documented(&s.doc));
+        for option in s.options() {
+            let default = if option.default.is_empty() { String::new() } else { format!(" ({})", option.default) };
+            keys.insert(Candidate { listed: format!("{}{default}", option.name), text: option.name });
+        }
     }
     keys.into_iter().collect()
-}
-
-/// The options that a doc comment lists: "Options: `rank` (8), ..".
-fn documented(doc: &str) -> Vec<Candidate> {
-    let Some((_, listed)) = doc.split_once("Options") else { return Vec::new() };
-    let listed = listed.split("\n\n").next().unwrap_or_default();
-    let names = listed.split('`').skip(1).step_by(2).filter(|n| rhai::is_valid_identifier(n));
-    names.map(Candidate::plain).collect()
 }
 
 /// Inside a string: what its place in the script calls for, or files.

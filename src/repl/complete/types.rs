@@ -3,7 +3,7 @@
 use crate::repl::highlight::partner;
 use crate::repl::names::Names;
 pub(super) use crate::repl::names::Outline;
-use crate::script::catalog::Signature;
+use crate::script::catalog::{self, Signature};
 use crate::script::pieces::{Kind, Piece, pieces};
 
 /// The outline of the value of `expression`, if it is a chain of names, calls, properties and indices, or a literal.
@@ -22,19 +22,11 @@ pub(super) fn called<'a>(names: &'a Names, callee: &str) -> Vec<&'a Signature> {
     };
     let object = &callee[..mark.start];
     match mark.of(callee) {
-        "::" => {
-            let imported = names.modules.iter().filter(|(n, _)| n == object).flat_map(|(_, all)| all.iter());
-            imported.chain(names.catalog.iter().filter(|s| s.namespace == object)).filter(|s| s.name == name).collect()
-        }
-        _ => {
-            let of = of_text(names, object);
-            let of = of.as_ref().map(Outline::type_name);
-            let fits = |s: &&Signature| {
-                s.name == name
-                    && of.is_none_or(|of| s.params.first().is_some_and(|(_, t)| t.split(" or ").any(|t| t == of)))
-            };
-            names.catalog.iter().filter(|s| s.namespace.is_empty()).filter(fits).collect()
-        }
+        "::" => names.of_module(object).filter(|s| s.name == name).collect(),
+        _ => match of_text(names, object) {
+            Some(of) => names.members(of.type_name()).filter(|s| s.name == name).collect(),
+            None => names.catalog.iter().filter(|s| s.kind == catalog::Kind::Method && s.name == name).collect(),
+        },
     }
 }
 
