@@ -5,7 +5,7 @@
 
 use super::ScriptResult;
 use super::error::Carried;
-use super::tensor::method;
+use super::registration::method;
 use crate::engine::autograd::{self as tape, Tensor, checkpoint::Segment};
 use crate::engine::error::{Error, Result};
 use crate::engine::rng;
@@ -16,20 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) fn register(engine: &mut Engine) {
-    method(
-        "seed",
-        ["n: int"],
-        "Starts the stream of random numbers anew: initialisation, dropout, sampling, shuffling.",
-    )
-    .register_into_engine(engine, |n: INT| rng::seed(n as u64));
-    let doc = "`f(x)`, without keeping what is computed inside for backward: it is computed again there, with the same random\nnumbers, so that memory is saved and the gradients are the same bits. `f` returns a tensor or an array of tensors.";
-    method("checkpoint", ["f: Fn", "x: Tensor", "Tensor"], doc)
+    method("seed", ["n: int"]).register_into_engine(engine, |n: INT| rng::seed(n as u64));
+    method("checkpoint", ["f: Fn", "x: Tensor", "Tensor"])
         .register_into_engine(engine, |ctx: NativeCallContext, f: FnPtr, x: Tensor| run(&ctx, f, vec![x]));
-    method("checkpoint", ["f: Fn", "x: Tensor", "y: Tensor", "Tensor"], "As above, for `f(x, y)`.")
+    method("checkpoint", ["f: Fn", "x: Tensor", "y: Tensor", "Tensor"])
         .register_into_engine(engine, |ctx: NativeCallContext, f: FnPtr, x: Tensor, y: Tensor| {
             run(&ctx, f, vec![x, y])
         });
-    method("checkpoint", ["f: Fn", "x: Tensor", "y: Tensor", "z: Tensor", "Tensor"], "As above, for `f(x, y, z)`.")
+    method("checkpoint", ["f: Fn", "x: Tensor", "y: Tensor", "z: Tensor", "Tensor"])
         .register_into_engine(engine, |ctx: NativeCallContext, f: FnPtr, x: Tensor, y: Tensor, z: Tensor| {
             run(&ctx, f, vec![x, y, z])
         });

@@ -1,7 +1,7 @@
 //! `data::`: records, tokenized examples, batches.
 
 use super::error::placed;
-use super::host::function;
+use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
 use crate::engine::data::loader::{LoaderOptions, Weighting, Windows};
@@ -80,26 +80,17 @@ fn index(i: INT, len: usize) -> Result<usize> {
 
 fn loading(engine: &mut Engine, ctx: &Context) {
     let mut module = Module::new();
-    let doc = [
-        "/// Reads instruction records from a JSON or JSONL file (`.gz` too) or `\"builtin:seed-tasks\"`.",
-        "///",
-        "/// Options: `fields`, a map from `instruction`, `input`, `output` to the file's own names.",
-    ];
     let c = ctx.clone();
-    function("load", ["path: string", "Records"], doc)
+    function("load", ["path: string", "Records"])
         .set_into_module(&mut module, move |at: NativeCallContext, path: &str| placed(&at, load(&c, path, Map::new())));
     let c = ctx.clone();
-    function("load", ["path: string", "options: Map", "Records"], doc)
+    function("load", ["path: string", "options: Map", "Records"])
         .set_into_module(&mut module, move |at: NativeCallContext, path: &str, o: Map| placed(&at, load(&c, path, o)));
-    let doc = ["/// Records from an array of maps with `instruction`, `input` (optional) and `output`."];
-    function("records", ["list: Array", "Records"], doc)
+    function("records", ["list: Array", "Records"])
         .set_into_module(&mut module, |at: NativeCallContext, list: Array| placed(&at, from_array(list)));
-    let doc =
-        ["/// ROUGE-L F1 of an answer against a reference, in 0..1, as the `rouge-score` package without stemming."];
-    function("rouge_l", ["answer: string", "reference: string", "float"], doc)
+    function("rouge_l", ["answer: string", "reference: string", "float"])
         .set_into_module(&mut module, |a: &str, r: &str| metrics::rouge_l(a, r).f1);
-    let doc = ["/// Whether an answer equals a reference, white space around them aside."];
-    function("exact_match", ["answer: string", "reference: string", "bool"], doc)
+    function("exact_match", ["answer: string", "reference: string", "bool"])
         .set_into_module(&mut module, metrics::exact_match);
     engine.register_static_module("data", module.into());
 }
@@ -160,20 +151,19 @@ macro_rules! subset_methods {
     ($engine:expr, $type:ty, $name:literal, $get:expr, $wrap:expr) => {{
         let engine: &mut Engine = $engine;
         engine.register_get("len", |d: &mut $type| $get(d).len() as INT);
-        let doc = ["/// Two parts: `#{ train, val }`, a share of `fraction` and the rest. Options: `seed` (0)."];
-        function("split", [concat!("data: ", $name), "fraction: float", "Map"], doc)
+        function("split", [concat!("data: ", $name), "fraction: float", "Map"])
             .register_into_engine(engine, |d: &mut $type, fraction: FLOAT| -> ScriptResult<Map> {
                 Ok(split($get(d), fraction, Map::new(), $wrap)?)
             });
-        function("split", [concat!("data: ", $name), "fraction: float", "options: Map", "Map"], doc)
-            .register_into_engine(engine, |d: &mut $type, fraction: FLOAT, options: Map| -> ScriptResult<Map> {
+        function("split", [concat!("data: ", $name), "fraction: float", "options: Map", "Map"]).register_into_engine(
+            engine,
+            |d: &mut $type, fraction: FLOAT, options: Map| -> ScriptResult<Map> {
                 Ok(split($get(d), fraction, options, $wrap)?)
-            });
-        let doc = ["/// The same items in an order that depends on `seed` alone."];
-        function("shuffle", [concat!("data: ", $name), "seed: int", $name], doc)
+            },
+        );
+        function("shuffle", [concat!("data: ", $name), "seed: int", $name])
             .register_into_engine(engine, |d: &mut $type, seed: INT| $wrap($get(d).shuffle(seed as u64)));
-        let doc = ["/// The first `n` items, or all if there are fewer."];
-        function("take", [concat!("data: ", $name), "n: int", $name], doc)
+        function("take", [concat!("data: ", $name), "n: int", $name])
             .register_into_engine(engine, |d: &mut $type, n: INT| -> ScriptResult<$type> {
                 Ok($wrap($get(d).take(count("take: n", n)?)))
             });
@@ -204,12 +194,10 @@ fn records(engine: &mut Engine) {
         })
         .register_get("source", |d: &mut Dataset| d.source.to_string())
         .register_fn("to_string", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()));
-    let doc = ["/// The records as an array of maps."];
-    function("to_array", ["data: Records", "Array"], doc).register_into_engine(engine, |d: &mut Dataset| -> Array {
+    function("to_array", ["data: Records", "Array"]).register_into_engine(engine, |d: &mut Dataset| -> Array {
         d.records().iter().map(|r| Dynamic::from_map(to_map(r))).collect()
     });
-    let doc = ["/// The records for which `f(record)` is true."];
-    function("filter", ["data: Records", "f: Fn(Map) -> bool", "Records"], doc).register_into_engine(
+    function("filter", ["data: Records", "f: Fn(Map) -> bool", "Records"]).register_into_engine(
         engine,
         |ctx: NativeCallContext, d: &mut Dataset, f: FnPtr| -> ScriptResult<Dataset> {
             let mut keep = Vec::new();
@@ -221,8 +209,7 @@ fn records(engine: &mut Engine) {
             Ok(d.pick(&keep)?)
         },
     );
-    let doc = ["/// Every record replaced by the map that `f(record)` returns."];
-    function("map", ["data: Records", "f: Fn(Map) -> Map", "Records"], doc).register_into_engine(
+    function("map", ["data: Records", "f: Fn(Map) -> Map", "Records"]).register_into_engine(
         engine,
         |ctx: NativeCallContext, d: &mut Dataset, f: FnPtr| -> ScriptResult<Dataset> {
             let mut out = Vec::with_capacity(d.records().len());
@@ -235,18 +222,11 @@ fn records(engine: &mut Engine) {
             Ok(Dataset::new(d.source.clone(), out))
         },
     );
-    let doc = [
-        "/// Token ids and labels of every record: prompt masked, answer and its end-of-text token trained.",
-        "///",
-        "/// Options: `template` (\"alpaca\"; \"alpaca-newline\"; a map `#{ with_input, without_input }` or one string with",
-        "/// {instruction}, {input}, {output}), `max_seq_len` (512), `mask_prompt` (true), `eos` (true).",
-    ];
-    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"], doc)
+    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"])
         .register_into_engine(engine, |d: &mut Dataset, t: Tokenizer| tokenized(d, t, Map::new()));
-    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "options: Map", "Examples"], doc)
+    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "options: Map", "Examples"])
         .register_into_engine(engine, tokenized);
-    let doc = ["/// The prompt of one record as the template `name` or map words it: what the model is asked."];
-    function("prompt", ["record: Map", "template: string or Map", "string"], doc).register_into_engine(
+    function("prompt", ["record: Map", "template: string or Map", "string"]).register_into_engine(
         engine,
         |item: Map, t: Dynamic| -> ScriptResult<String> {
             Ok(template(&t)?.prompt(&record(0, &Dynamic::from_map(item))?))
@@ -297,14 +277,11 @@ fn examples(engine: &mut Engine) {
             ("index".into(), (example.source as INT).into()),
         ]))
     });
-    let doc =
-        ["/// Counts and lengths: examples, tokens, label tokens, what was truncated, what had nothing to learn."];
-    function("stats", ["data: Examples", "Map"], doc)
+    function("stats", ["data: Examples", "Map"])
         .register_into_engine(engine, |e: &mut Examples| -> ScriptResult<Dynamic> {
             rhai::serde::to_dynamic(e.0.stats())
         });
-    let doc = ["/// Example `i` as text, its trained tokens between ⟦ and ⟧."];
-    function("show", ["data: Examples", "i: int", "string"], doc).register_into_engine(
+    function("show", ["data: Examples", "i: int", "string"]).register_into_engine(
         engine,
         |e: &mut Examples, i: INT| -> ScriptResult<String> {
             let parts = e.0.show(index(i, e.0.examples().len())?)?;
@@ -312,19 +289,9 @@ fn examples(engine: &mut Engine) {
             Ok(parts.into_iter().map(mark).collect())
         },
     );
-    let doc = [
-        "/// The optimizer windows of one epoch, each an array of micro-batches: `for window in data.batches(#{..})`.",
-        "///",
-        "/// Options: `size` (1), `accumulate` (1: micro-batches per window), `shuffle` (true), `seed` (the session's),",
-        "/// `epoch` (0), `skip` (0: windows already done), `drop_last` (false), `group_by_length` (false),",
-        "/// `pad_to_multiple` (1), `weighting` (\"tokens\": by label tokens; \"batches\": plain mean).",
-        "///",
-        "/// The order depends on seed and epoch alone. The weights of a window's batches sum to 1, also in the last,",
-        "/// partial one.",
-    ];
-    function("batches", ["data: Examples", "Windows"], doc)
+    function("batches", ["data: Examples", "Windows"])
         .register_into_engine(engine, |e: &mut Examples| windows(e, Map::new()));
-    function("batches", ["data: Examples", "options: Map", "Windows"], doc).register_into_engine(engine, windows);
+    function("batches", ["data: Examples", "options: Map", "Windows"]).register_into_engine(engine, windows);
 }
 
 fn windows(examples: &mut Examples, options: Map) -> ScriptResult<BatchWindows> {

@@ -16,5 +16,6 @@ macro_rules! pages {
 }
 
 /// The pages in the order of the reference.
-pub const PAGES: &[Page] =
-    pages!["tensors", "math", "shapes", "autograd", "nn", "models", "data", "optim", "runs", "host", "language"];
+pub const PAGES: &[Page] = pages![
+    "tensors", "math", "shapes", "autograd", "nn", "models", "data", "optim", "runs", "host", "testing", "language",
+];

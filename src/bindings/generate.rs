@@ -1,41 +1,26 @@
 //! `model.generate(..)` and `model.complete(..)`.
 
-use super::host::function;
 use super::ids::token_ids;
 use super::llama::Model;
+use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::generate::{GenerateConfig, Generated, sampling::SamplingConfig};
 use crate::engine::{Result, error::Error};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Map};
 use std::time::Instant;
 
-const DOC: [&str; 7] = [
-    "/// Continues `prompt` (a string, or an array of token ids) and returns the text.",
-    "///",
-    "/// Options: `max_new_tokens` (128), `temperature` (0: greedy), `top_k`, `top_p`, `min_p`, `repetition_penalty` (1.0),",
-    "/// `repetition_window`, `seed` (0), `stop` (strings that end the answer), `stop_at_eos` (true), `stream` (false: print",
-    "/// the text as it comes).",
-    "///",
-    "/// The prompt is read with BOS where the model's tokenizer adds one, and never with EOS.",
-];
-
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let c = ctx.clone();
-    function("generate", ["model: Model", "prompt: string or Array", "string"], DOC)
+    function("generate", ["model: Model", "prompt: string or Array", "string"])
         .register_into_engine(engine, move |m: &mut Model, p: Dynamic| text(&c, m, &p, Map::new()));
     let c = ctx.clone();
-    function("generate", ["model: Model", "prompt: string or Array", "options: Map", "string"], DOC)
+    function("generate", ["model: Model", "prompt: string or Array", "options: Map", "string"])
         .register_into_engine(engine, move |m: &mut Model, p: Dynamic, o: Map| text(&c, m, &p, o));
-    let doc = [
-        "/// As `generate`, with the facts: `#{ text, ids, prompt_tokens, reason, seconds, tokens_per_s }`.",
-        "///",
-        "/// `reason` is \"eos\" (the model ended by itself), \"stop\" (a stop string) or \"length\".",
-    ];
     let c = ctx.clone();
-    function("complete", ["model: Model", "prompt: string or Array", "Map"], doc)
+    function("complete", ["model: Model", "prompt: string or Array", "Map"])
         .register_into_engine(engine, move |m: &mut Model, p: Dynamic| complete(&c, m, &p, Map::new()));
     let c = ctx.clone();
-    function("complete", ["model: Model", "prompt: string or Array", "options: Map", "Map"], doc)
+    function("complete", ["model: Model", "prompt: string or Array", "options: Map", "Map"])
         .register_into_engine(engine, move |m: &mut Model, p: Dynamic, o: Map| complete(&c, m, &p, o));
 }
 

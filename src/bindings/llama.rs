@@ -1,7 +1,7 @@
 //! `llama::`: making models. What a model can do is in `model`.
 
 use super::error::placed;
-use super::host::function;
+use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::error::{Error, unknown_name};
 use crate::engine::llama::{Llama, LlamaConfig, init::Init};
@@ -43,35 +43,23 @@ pub(super) fn float_dtype(name: &str) -> Result<DType> {
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine.register_type_with_name::<Model>("Model");
     let mut module = Module::new();
-    let doc = [
-        "/// Loads a LLaMA model, frozen: a Hugging Face directory, a `.gguf` file, a llama2.c `.bin`, a directory with",
-        "/// Meta's `params.json` and `consolidated.00.pth`, or `\"builtin:stories260K\"`.",
-        "///",
-        "/// Options: `dtype` of the weights (\"f32\", \"bf16\", \"f16\", \"f64\"; default \"f32\"), `device`.",
-    ];
     let c = ctx.clone();
-    function("load", ["source: string", "Model"], doc)
+    function("load", ["source: string", "Model"])
         .set_into_module(&mut module, move |at: NativeCallContext, source: &str| {
             placed(&at, load(&c, source, Map::new()))
         });
     let c = ctx.clone();
-    function("load", ["source: string", "options: Map", "Model"], doc)
+    function("load", ["source: string", "options: Map", "Model"])
         .set_into_module(&mut module, move |at: NativeCallContext, source: &str, options: Map| {
             placed(&at, load(&c, source, options))
         });
-
-    let doc = [
-        "/// A model from a configuration alone: a map of Hugging Face's fields, or a name such as \"llama-2-7b\".",
-        "///",
-        "/// Options: `init` \"random\" (trainable) or \"shapes\" (counts without memory); `dtype`; `device`.",
-    ];
     let c = ctx.clone();
-    function("from_config", ["config: Map or string", "Model"], doc)
+    function("from_config", ["config: Map or string", "Model"])
         .set_into_module(&mut module, move |at: NativeCallContext, config: Dynamic| {
             placed(&at, from_config(&c, &config, Map::new()))
         });
     let c = ctx.clone();
-    function("from_config", ["config: Map or string", "options: Map", "Model"], doc)
+    function("from_config", ["config: Map or string", "options: Map", "Model"])
         .set_into_module(&mut module, move |at: NativeCallContext, config: Dynamic, options: Map| {
             placed(&at, from_config(&c, &config, options))
         });

@@ -22,6 +22,7 @@ pub mod nn_layers;
 pub mod optim;
 pub mod options_map;
 pub mod progress;
+mod registration;
 mod resolve;
 mod run_text;
 pub mod runs;

@@ -1,8 +1,8 @@
 //! What scripts do with a model: look at it, freeze, adapt, run, train, save.
 
-use super::host::function;
 use super::ids::token_ids;
 use super::llama::Model;
+use super::registration::{function, getter};
 use super::{Context, OptionsMap, ScriptResult};
 use crate::bindings::data::{Batch, Examples};
 use crate::engine::autograd::Tensor;
@@ -39,10 +39,10 @@ fn summary(model: &Model) -> String {
 }
 
 fn properties(engine: &mut Engine) {
+    getter("config", "Model", "Map").register_into_engine(engine, |m: &mut Model| -> ScriptResult<Dynamic> {
+        rhai::serde::to_dynamic(m.read().config.to_hf_json())
+    });
     engine
-        .register_get("config", |m: &mut Model| -> ScriptResult<Dynamic> {
-            rhai::serde::to_dynamic(m.read().config.to_hf_json())
-        })
         .register_get("name", |m: &mut Model| m.read().name.clone())
         .register_get("params", |m: &mut Model| m.read().num_params() as INT)
         .register_get("trainable_params", |m: &mut Model| m.read().num_trainable() as INT)
@@ -65,12 +65,10 @@ fn properties(engine: &mut Engine) {
 }
 
 fn parameters(engine: &mut Engine) {
-    let doc = ["/// The names of the linear layers: what `target_modules` selects from."];
-    function("modules", ["model: Model", "Array"], doc).register_into_engine(engine, |m: &mut Model| -> Array {
+    function("modules", ["model: Model", "Array"]).register_into_engine(engine, |m: &mut Model| -> Array {
         m.read().linears().into_iter().map(|(n, _)| n.into()).collect()
     });
-    let doc = ["/// Every parameter: `#{ name, shape, dtype, requires_grad }`."];
-    function("parameters", ["model: Model", "Array"], doc).register_into_engine(engine, |m: &mut Model| -> Array {
+    function("parameters", ["model: Model", "Array"]).register_into_engine(engine, |m: &mut Model| -> Array {
         let row = |(name, p): (String, crate::engine::param::Param)| {
             Dynamic::from_map(Map::from([
                 ("name".into(), name.into()),
@@ -81,51 +79,19 @@ fn parameters(engine: &mut Engine) {
         };
         m.read().parameters().into_iter().map(row).collect()
     });
-    let doc = ["/// One parameter as a tensor, by its full name: its value and `.grad` can be looked at."];
-    function("parameter", ["model: Model", "name: string", "Tensor"], doc)
+    function("parameter", ["model: Model", "name: string", "Tensor"])
         .register_into_engine(engine, |m: &mut Model, name: &str| -> ScriptResult<Tensor> { Ok(parameter(m, name)?) });
-    let doc = ["/// Freezes every parameter, adapters included."];
-    function("freeze", ["model: Model", "()"], doc)
+    function("freeze", ["model: Model", "()"])
         .register_into_engine(engine, |m: &mut Model| -> ScriptResult<()> { Ok(m.read().freeze()?) });
-    let doc =
-        ["/// Unfreezes the parameters whose name contains `pattern` (\"*\": all) and returns how many those are."];
-    function("unfreeze", ["model: Model", "pattern: string", "int"], doc)
+    function("unfreeze", ["model: Model", "pattern: string", "int"])
         .register_into_engine(engine, |m: &mut Model, pattern: &str| -> ScriptResult<INT> {
             Ok(m.read().unfreeze(pattern)? as INT)
         });
-    let doc = [
-        "/// Copies of the parameters as a map from name to tensor, as `state_dict()`; training goes on without changing them.",
-        "///",
-        "/// # Options",
-        "/// - `all` (false): every parameter, not only the trainable ones.",
-        "///",
-        "/// # Example",
-        "/// ```rhai",
-        "/// let model = llama::load(\"builtin:stories260K\");",
-        "/// model.inject_lora(#{ rank: 4 });",
-        "/// let start = model.state();",
-        "/// model.load_state(start);                 // back to where it was",
-        "/// ```",
-    ];
-    function("state", ["model: Model", "Map"], doc).register_into_engine(engine, |m: &mut Model| state(m, Map::new()));
-    function("state", ["model: Model", "options: Map", "Map"], doc).register_into_engine(engine, state);
-    let doc = [
-        "/// Puts values from `state()` back, in place, rounded to the parameters' dtype, and returns how many those are.",
-        "/// Parameters that are not named stay.",
-        "///",
-        "/// # Errors",
-        "/// A name that the model has not, or a shape that does not fit; then nothing is changed.",
-        "///",
-        "/// # Example",
-        "/// ```rhai",
-        "/// let model = llama::load(\"builtin:stories260K\");",
-        "/// model.load_state(#{ \"model.norm.weight\": ones([64]) });",
-        "/// ```",
-    ];
-    function("load_state", ["model: Model", "state: Map", "int"], doc)
+    function("state", ["model: Model", "Map"]).register_into_engine(engine, |m: &mut Model| state(m, Map::new()));
+    function("state", ["model: Model", "options: Map", "Map"]).register_into_engine(engine, state);
+    function("load_state", ["model: Model", "state: Map", "int"])
         .register_into_engine(engine, |m: &mut Model, state: Map| -> ScriptResult<INT> { Ok(load_state(m, state)?) });
-    let doc = ["/// The trainable parameters, for an optimizer."];
-    function("trainable", ["model: Model", "Parameters"], doc).register_into_engine(
+    function("trainable", ["model: Model", "Parameters"]).register_into_engine(
         engine,
         |m: &mut Model| -> ScriptResult<Dynamic> {
             Ok(Dynamic::from(super::optim::Parameters::from(m.read().trainable()?)))
@@ -159,39 +125,27 @@ fn load_state(model: &Model, state: Map) -> Result<INT> {
 }
 
 fn adapters(engine: &mut Engine, ctx: &Context) {
-    let doc = [
-        "/// Puts fresh LoRA adapters on the target modules and returns how many those are.",
-        "///",
-        "/// Options: `rank` (8), `alpha` (16.0), `dropout` (0.0), `target_modules` ([\"q_proj\", \"v_proj\"]; Meta's `wq`",
-        "/// and \"all-linear\" work too), `rslora` (false). Call `freeze()` first to train the adapters alone.",
-    ];
-    function("inject_lora", ["model: Model", "int"], doc)
+    function("inject_lora", ["model: Model", "int"])
         .register_into_engine(engine, |m: &mut Model| inject(m, Map::new()));
-    function("inject_lora", ["model: Model", "options: Map", "int"], doc).register_into_engine(engine, inject);
-    let doc = ["/// Writes the adapter in PEFT's layout into the directory `dir`."];
+    function("inject_lora", ["model: Model", "options: Map", "int"]).register_into_engine(engine, inject);
     let c = ctx.clone();
-    function("save_adapter", ["model: Model", "dir: string", "()"], doc)
+    function("save_adapter", ["model: Model", "dir: string", "()"])
         .register_into_engine(engine, move |m: &mut Model, dir: &str| -> ScriptResult<()> {
             Ok(m.read().save_adapter(&c.access.write(dir)?)?)
         });
-    let doc =
-        ["/// Loads a PEFT adapter from `dir`, trainable, and returns how many modules it adapts. Every key must fit."];
     let c = ctx.clone();
-    function("load_adapter", ["model: Model", "dir: string", "int"], doc).register_into_engine(
+    function("load_adapter", ["model: Model", "dir: string", "int"]).register_into_engine(
         engine,
         move |m: &mut Model, dir: &str| -> ScriptResult<INT> {
             Ok(m.write().load_adapter(&c.access.read(dir)?)? as INT)
         },
     );
-    let doc = ["/// Adds the adapter into the base's weights and removes it."];
-    function("merge_adapter", ["model: Model", "()"], doc)
+    function("merge_adapter", ["model: Model", "()"])
         .register_into_engine(engine, |m: &mut Model| -> ScriptResult<()> { Ok(m.write().merge_adapter()?) });
-    let doc = ["/// Takes the adapter off: the base is as it was."];
-    function("remove_adapter", ["model: Model", "()"], doc)
+    function("remove_adapter", ["model: Model", "()"])
         .register_into_engine(engine, |m: &mut Model| m.write().remove_adapter());
-    let doc = ["/// Writes the model as a Hugging Face directory. An adapter must be merged or removed first."];
     let c = ctx.clone();
-    function("save", ["model: Model", "dir: string", "()"], doc)
+    function("save", ["model: Model", "dir: string", "()"])
         .register_into_engine(engine, move |m: &mut Model, dir: &str| -> ScriptResult<()> {
             Ok(m.read().save(&c.access.write(dir)?)?)
         });
@@ -217,9 +171,7 @@ fn inject(model: &mut Model, options: Map) -> ScriptResult<INT> {
 }
 
 fn running(engine: &mut Engine) {
-    let doc =
-        ["/// Recomputes each `k` blocks in the backward pass instead of keeping what is inside; 0: keep everything."];
-    function("checkpoint_every", ["model: Model", "k: int", "()"], doc).register_into_engine(
+    function("checkpoint_every", ["model: Model", "k: int", "()"]).register_into_engine(
         engine,
         |m: &mut Model, k: INT| -> ScriptResult<()> {
             let wrong = |_| Error::config(format!("checkpoint_every: k must be 0 or more, not {k}"));
@@ -227,14 +179,11 @@ fn running(engine: &mut Engine) {
             Ok(())
         },
     );
-    let doc = [
-        "/// Logits `[batch, seq, vocab]` of token ids `[batch, seq]` (a tensor, or an array of ints: a batch of one).",
-    ];
-    function("forward", ["model: Model", "ids: Tensor", "Tensor"], doc)
+    function("forward", ["model: Model", "ids: Tensor", "Tensor"])
         .register_into_engine(engine, |m: &mut Model, ids: Tensor| -> ScriptResult<Tensor> {
             Ok(m.read().forward(ids.value(), None)?)
         });
-    function("forward", ["model: Model", "ids: Array", "Tensor"], doc).register_into_engine(
+    function("forward", ["model: Model", "ids: Array", "Tensor"]).register_into_engine(
         engine,
         |m: &mut Model, ids: Array| -> ScriptResult<Tensor> {
             let ids = token_ids(&ids)?;
@@ -243,12 +192,7 @@ fn running(engine: &mut Engine) {
             Ok(m.read().forward(&ids, None)?)
         },
     );
-    let doc = [
-        "/// Mean cross-entropy of a batch over its label tokens, in nats: a scalar to call `backward()` on.",
-        "///",
-        "/// Only the positions whose label counts are projected to the vocabulary.",
-    ];
-    function("loss", ["model: Model", "batch: Batch", "Tensor"], doc).register_into_engine(
+    function("loss", ["model: Model", "batch: Batch", "Tensor"]).register_into_engine(
         engine,
         |m: &mut Model, batch: Batch| -> ScriptResult<Tensor> {
             let m = m.read();
@@ -256,17 +200,11 @@ fn running(engine: &mut Engine) {
             Ok(m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean)
         },
     );
-    let doc = [
-        "/// Mean loss over a tokenized set, without gradients or dropout: `#{ loss, perplexity, tokens }`.",
-        "///",
-        "/// Options: `batch_size` (8).",
-    ];
-    function("evaluate", ["model: Model", "data: Examples", "Map"], doc)
+    function("evaluate", ["model: Model", "data: Examples", "Map"])
         .register_into_engine(engine, |m: &mut Model, data: Examples| evaluate(m, data, Map::new()));
-    function("evaluate", ["model: Model", "data: Examples", "options: Map", "Map"], doc)
+    function("evaluate", ["model: Model", "data: Examples", "options: Map", "Map"])
         .register_into_engine(engine, evaluate);
-    let doc = ["/// The loss of each label token of a batch, in nats, row by row."];
-    function("token_losses", ["model: Model", "batch: Batch", "Array"], doc).register_into_engine(
+    function("token_losses", ["model: Model", "batch: Batch", "Array"]).register_into_engine(
         engine,
         |m: &mut Model, batch: Batch| -> ScriptResult<Array> {
             let _mode = crate::engine::autograd::no_grad_guard();

@@ -1,10 +1,11 @@
 //! `nn::`: a network's functions, where PyTorch has them in `torch.nn.functional`.
 
 use super::ScriptResult;
+use super::registration::module_function;
 use crate::engine::autograd::Tensor;
 use crate::engine::error::{Result, unknown_name};
 use crate::engine::ops::{dropout, softmax, unary};
-use rhai::{Engine, FLOAT, FuncRegistration, INT, Map, Module};
+use rhai::{Engine, FLOAT, INT, Map, Module};
 
 pub(super) fn register(engine: &mut Engine) {
     let mut module = Module::new();
@@ -13,50 +14,36 @@ pub(super) fn register(engine: &mut Engine) {
     engine.register_static_module("nn", module.into());
 }
 
-/// A documented function that is reached as `nn::name` only.
-pub(super) fn function<const P: usize>(name: &str, params: [&str; P], doc: &str) -> FuncRegistration {
-    let doc: Vec<String> = doc.lines().map(|line| format!("/// {line}")).collect();
-    FuncRegistration::new(name)
-        .in_internal_namespace()
-        .with_volatility(true)
-        .with_params_info(params)
-        .with_comments([doc.join("\n")])
-}
-
 /// A function of one tensor.
 pub(super) type Unary = fn(&Tensor) -> Result<Tensor>;
 
 /// Functions of one tensor, elementwise.
-pub(super) const UNARY: [(&str, Unary, &str); 9] = [
-    ("exp", unary::exp, "e to the power of each element."),
-    ("log", unary::log, "Natural logarithm of each element."),
-    ("sqrt", unary::sqrt, "Square root of each element."),
-    ("sin", unary::sin, "Sine of each element, in radians."),
-    ("cos", unary::cos, "Cosine of each element, in radians."),
-    ("tanh", unary::tanh, "Hyperbolic tangent of each element."),
-    ("sigmoid", unary::sigmoid, "1 / (1 + e^-x) of each element."),
-    ("relu", unary::relu, "Each element, or 0 where it is negative."),
-    ("silu", unary::silu, "x sigmoid(x) of each element; also called swish."),
+pub(super) const UNARY: [(&str, Unary); 9] = [
+    ("exp", unary::exp),
+    ("log", unary::log),
+    ("sqrt", unary::sqrt),
+    ("sin", unary::sin),
+    ("cos", unary::cos),
+    ("tanh", unary::tanh),
+    ("sigmoid", unary::sigmoid),
+    ("relu", unary::relu),
+    ("silu", unary::silu),
 ];
 
 fn activations(module: &mut Module) {
-    for (name, f, doc) in UNARY.into_iter().filter(|(name, ..)| ["tanh", "sigmoid", "relu", "silu"].contains(name)) {
-        function(name, ["x: Tensor", "Tensor"], doc)
+    for (name, f) in UNARY.into_iter().filter(|(name, ..)| ["tanh", "sigmoid", "relu", "silu"].contains(name)) {
+        module_function(name, ["x: Tensor", "Tensor"])
             .set_into_module(module, move |x: Tensor| -> ScriptResult<Tensor> { Ok(f(&x)?) });
     }
-    let doc = "x Φ(x) of each element, Φ the normal distribution. Option: `approximate`, \"none\" (exact) or \"tanh\".";
-    function("gelu", ["x: Tensor", "Tensor"], doc)
+    module_function("gelu", ["x: Tensor", "Tensor"])
         .set_into_module(module, |x: Tensor| -> ScriptResult<Tensor> { Ok(unary::gelu(&x)?) });
-    function("gelu", ["x: Tensor", "options: Map", "Tensor"], doc)
+    module_function("gelu", ["x: Tensor", "options: Map", "Tensor"])
         .set_into_module(module, |x: Tensor, options: Map| -> ScriptResult<Tensor> { Ok(gelu(&x, options)?) });
-    let doc = "exp(x) divided by its sum over dimension `dim`; f32 under autocast.";
-    function("softmax", ["x: Tensor", "dim: int", "Tensor"], doc)
+    module_function("softmax", ["x: Tensor", "dim: int", "Tensor"])
         .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::softmax(&x, dim)?) });
-    let doc = "The logarithm of softmax, without its underflow; f32 under autocast.";
-    function("log_softmax", ["x: Tensor", "dim: int", "Tensor"], doc)
+    module_function("log_softmax", ["x: Tensor", "dim: int", "Tensor"])
         .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::log_softmax(&x, dim)?) });
-    let doc = "Each element dropped with probability `p`, the others scaled by 1 / (1 - p). The mask is drawn from the\nsession's stream (see `seed`) and is not stored.";
-    function("dropout", ["x: Tensor", "p: float", "Tensor"], doc)
+    module_function("dropout", ["x: Tensor", "p: float", "Tensor"])
         .set_into_module(module, |x: Tensor, p: FLOAT| -> ScriptResult<Tensor> { Ok(dropout::dropout(&x, p)?) });
 }
 

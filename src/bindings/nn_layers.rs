@@ -1,7 +1,7 @@
 //! `nn::`: the layers a transformer is made of, as functions.
 
 use super::ids::token_ids;
-use super::nn::function;
+use super::registration::module_function;
 use super::{OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
@@ -14,49 +14,41 @@ use candle_core::{DType, Tensor as Value};
 use rhai::{Array, Dynamic, INT, Map, Module};
 
 pub(super) fn register(module: &mut Module) {
-    let doc = "x W^T: `x` [.., in] by `weight` [out, in], and `bias` [out] if given. Computes in autocast's dtype.";
-    function("linear", ["x: Tensor", "weight: Tensor", "Tensor"], doc)
+    module_function("linear", ["x: Tensor", "weight: Tensor", "Tensor"])
         .set_into_module(module, |x: Tensor, w: Tensor| -> ScriptResult<Tensor> { Ok(linear::linear(&x, &w, None)?) });
-    function("linear", ["x: Tensor", "weight: Tensor", "bias: Tensor", "Tensor"], doc)
+    module_function("linear", ["x: Tensor", "weight: Tensor", "bias: Tensor", "Tensor"])
         .set_into_module(module, |x: Tensor, w: Tensor, b: Tensor| -> ScriptResult<Tensor> {
             Ok(linear::linear(&x, &w, Some(&b))?)
         });
-    let doc = "x W^T + scale * dropout(x) A^T B^T: `weight` [out, in], `a` [rank, in], `b` [out, rank].\n\nOptions: `scale` (1.0: alpha / rank), `dropout` (0.0).";
-    function("lora_linear", ["x: Tensor", "weight: Tensor", "a: Tensor", "b: Tensor", "options: Map", "Tensor"], doc)
+    module_function("lora_linear", ["x: Tensor", "weight: Tensor", "a: Tensor", "b: Tensor", "options: Map", "Tensor"])
         .set_into_module(module, |x: Tensor, w: Tensor, a: Tensor, b: Tensor, o: Map| -> ScriptResult<Tensor> {
             Ok(lora(&x, &w, &a, &b, o)?)
         });
-    let doc = "Rows of `table` [vocab, n] at `ids` (an integer tensor, or an array of ints): [.., n].";
-    function("embedding", ["ids: Tensor or Array", "table: Tensor", "Tensor"], doc)
+    module_function("embedding", ["ids: Tensor or Array", "table: Tensor", "Tensor"])
         .set_into_module(module, |ids: Dynamic, table: Tensor| -> ScriptResult<Tensor> { Ok(embed(&ids, &table)?) });
-    let doc = "x / sqrt(mean(x^2) + eps) * weight over the last dimension. Option: `eps` (1e-5).";
-    function("rms_norm", ["x: Tensor", "weight: Tensor", "Tensor"], doc)
+    module_function("rms_norm", ["x: Tensor", "weight: Tensor", "Tensor"])
         .set_into_module(module, |x: Tensor, w: Tensor| -> ScriptResult<Tensor> { Ok(norm(&x, &w, Map::new())?) });
-    function("rms_norm", ["x: Tensor", "weight: Tensor", "options: Map", "Tensor"], doc)
+    module_function("rms_norm", ["x: Tensor", "weight: Tensor", "options: Map", "Tensor"])
         .set_into_module(module, |x: Tensor, w: Tensor, o: Map| -> ScriptResult<Tensor> { Ok(norm(&x, &w, o)?) });
-    let doc = "Rotary position embedding of `x` [batch, seq, heads, head_dim].\n\nOptions: `theta` (10000.0), `start` (0: position of the first row), `interleaved` (false: pairs (i, i + head_dim / 2)).";
-    function("rope", ["x: Tensor", "Tensor"], doc)
+    module_function("rope", ["x: Tensor", "Tensor"])
         .set_into_module(module, |x: Tensor| -> ScriptResult<Tensor> { Ok(rotate(&x, Map::new())?) });
-    function("rope", ["x: Tensor", "options: Map", "Tensor"], doc)
+    module_function("rope", ["x: Tensor", "options: Map", "Tensor"])
         .set_into_module(module, |x: Tensor, o: Map| -> ScriptResult<Tensor> { Ok(rotate(&x, o)?) });
-    let doc = "softmax(scale q k^T) v: `q` [batch, queries, heads, head_dim], `k` and `v` [batch, keys, kv_heads, head_dim];\nheads is a multiple of kv_heads.\n\nOptions: `causal` (true), `scale` (1 / sqrt(head_dim)), `lengths` (keys of each row that are not padding).";
-    function("attention", ["q: Tensor", "k: Tensor", "v: Tensor", "Tensor"], doc)
+    module_function("attention", ["q: Tensor", "k: Tensor", "v: Tensor", "Tensor"])
         .set_into_module(module, |q: Tensor, k: Tensor, v: Tensor| -> ScriptResult<Tensor> {
             Ok(attend(&q, &k, &v, Map::new())?)
         });
-    function("attention", ["q: Tensor", "k: Tensor", "v: Tensor", "options: Map", "Tensor"], doc)
+    module_function("attention", ["q: Tensor", "k: Tensor", "v: Tensor", "options: Map", "Tensor"])
         .set_into_module(module, |q: Tensor, k: Tensor, v: Tensor, o: Map| -> ScriptResult<Tensor> {
             Ok(attend(&q, &k, &v, o)?)
         });
-    let doc = "silu(gate) * up, elementwise.";
-    function("swiglu", ["gate: Tensor", "up: Tensor", "Tensor"], doc)
+    module_function("swiglu", ["gate: Tensor", "up: Tensor", "Tensor"])
         .set_into_module(module, |g: Tensor, u: Tensor| -> ScriptResult<Tensor> { Ok(swiglu::swiglu(&g, &u)?) });
-    let doc = "Cross-entropy of `logits` [.., classes] for `labels`, one per row (an integer tensor, or an array of ints).\n\nOptions: `ignore_index` (-100), `reduction` (\"mean\", \"sum\", \"none\").";
-    function("cross_entropy", ["logits: Tensor", "labels: Tensor or Array", "Tensor"], doc)
+    module_function("cross_entropy", ["logits: Tensor", "labels: Tensor or Array", "Tensor"])
         .set_into_module(module, |l: Tensor, labels: Dynamic| -> ScriptResult<Tensor> {
             Ok(loss(&l, &labels, Map::new())?)
         });
-    function("cross_entropy", ["logits: Tensor", "labels: Tensor or Array", "options: Map", "Tensor"], doc)
+    module_function("cross_entropy", ["logits: Tensor", "labels: Tensor or Array", "options: Map", "Tensor"])
         .set_into_module(module, |l: Tensor, labels: Dynamic, o: Map| -> ScriptResult<Tensor> {
             Ok(loss(&l, &labels, o)?)
         });

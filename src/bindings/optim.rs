@@ -1,7 +1,7 @@
 //! `optim::`: optimizers, the gradient scaler, learning-rate schedules.
 
 use super::error::placed;
-use super::host::function;
+use super::registration::function;
 use super::{OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
 use crate::engine::optim::schedule::{Schedule, ScheduleConfig};
@@ -65,45 +65,22 @@ pub(super) fn register(engine: &mut Engine) {
 }
 
 fn constructors(module: &mut Module) {
-    let doc = [
-        "/// AdamW with decoupled weight decay, as `torch.optim.AdamW`; its moments are f32.",
-        "///",
-        "/// `params` is `model.trainable()` or an array of tensors. Options: `lr` (1e-3), `betas` ([0.9, 0.999]), `eps`",
-        "/// (1e-8), `weight_decay` (0.01).",
-    ];
-    function("adamw", ["params: Parameters or Array", "Optimizer"], doc)
+    function("adamw", ["params: Parameters or Array", "Optimizer"])
         .set_into_module(module, |at: NativeCallContext, params: Dynamic| placed(&at, adamw(&params, Map::new())));
-    function("adamw", ["params: Parameters or Array", "options: Map", "Optimizer"], doc)
+    function("adamw", ["params: Parameters or Array", "options: Map", "Optimizer"])
         .set_into_module(module, |at: NativeCallContext, params: Dynamic, options: Map| {
             placed(&at, adamw(&params, options))
         });
-    let doc = [
-        "/// Stochastic gradient descent, as `torch.optim.SGD`.",
-        "///",
-        "/// Options: `lr` (1e-3), `momentum` (0), `dampening` (0), `weight_decay` (0), `nesterov` (false).",
-    ];
-    function("sgd", ["params: Parameters or Array", "Optimizer"], doc)
+    function("sgd", ["params: Parameters or Array", "Optimizer"])
         .set_into_module(module, |at: NativeCallContext, params: Dynamic| placed(&at, sgd(&params, Map::new())));
-    function("sgd", ["params: Parameters or Array", "options: Map", "Optimizer"], doc)
+    function("sgd", ["params: Parameters or Array", "options: Map", "Optimizer"])
         .set_into_module(module, |at: NativeCallContext, params: Dynamic, options: Map| {
             placed(&at, sgd(&params, options))
         });
-    let doc = [
-        "/// A dynamic loss scaler for f16, as `torch.amp.GradScaler`.",
-        "///",
-        "/// Options: `enabled` (true), `init_scale` (65536), `growth_factor` (2), `backoff_factor` (0.5), `growth_interval`",
-        "/// (2000).",
-    ];
-    function("grad_scaler", ["GradScaler"], doc).set_into_module(module, || grad_scaler(Map::new()));
-    function("grad_scaler", ["options: Map", "GradScaler"], doc)
+    function("grad_scaler", ["GradScaler"]).set_into_module(module, || grad_scaler(Map::new()));
+    function("grad_scaler", ["options: Map", "GradScaler"])
         .set_into_module(module, |at: NativeCallContext, o: Map| placed(&at, grad_scaler(o)));
-    let doc = [
-        "/// A learning-rate schedule: \"constant\", \"linear\" or \"cosine\", each after a linear warmup.",
-        "///",
-        "/// Options: `lr` (the peak; required), `warmup` (0 steps), `total` (steps; required except for \"constant\"),",
-        "/// `min_ratio` (0: of the peak, at the end).",
-    ];
-    function("schedule", ["kind: string", "options: Map", "Schedule"], doc)
+    function("schedule", ["kind: string", "options: Map", "Schedule"])
         .set_into_module(module, |at: NativeCallContext, kind: &str, o: Map| placed(&at, new_schedule(kind, o)));
 }
 
@@ -174,16 +151,12 @@ fn parameters(engine: &mut Engine) {
     engine.register_get("len", |p: &mut Parameters| p.0.len() as INT).register_fn("to_string", |p: &mut Parameters| {
         format!("Parameters({} tensors, {} numbers)", p.0.len(), p.0.iter().map(|(_, t)| t.len()).sum::<usize>())
     });
-    let doc = ["/// The names, in order."];
-    function("names", ["params: Parameters", "Array"], doc)
-        .register_into_engine(engine, |p: &mut Parameters| -> Array {
-            p.0.iter().map(|(n, _)| n.clone().into()).collect()
-        });
-    let doc = ["/// The tensors, in order."];
-    function("to_array", ["params: Parameters", "Array"], doc)
-        .register_into_engine(engine, |p: &mut Parameters| -> Array {
-            p.0.iter().map(|(_, t)| Dynamic::from(t.clone())).collect()
-        });
+    function("names", ["params: Parameters", "Array"]).register_into_engine(engine, |p: &mut Parameters| -> Array {
+        p.0.iter().map(|(n, _)| n.clone().into()).collect()
+    });
+    function("to_array", ["params: Parameters", "Array"]).register_into_engine(engine, |p: &mut Parameters| -> Array {
+        p.0.iter().map(|(_, t)| Dynamic::from(t.clone())).collect()
+    });
 }
 
 fn optimizer(engine: &mut Engine) {
@@ -195,17 +168,11 @@ fn optimizer(engine: &mut Engine) {
             let o = o.lock();
             format!("{}(lr {}, {} tensors, {} steps done)", o.name(), o.lr(), o.params().len(), o.steps())
         });
-    let doc = ["/// Updates every parameter that has a gradient."];
-    function("step", ["optimizer: Optimizer", "()"], doc)
+    function("step", ["optimizer: Optimizer", "()"])
         .register_into_engine(engine, |o: &mut Optim| -> ScriptResult<()> { Ok(o.lock().step()?) });
-    let doc = ["/// Drops every parameter's gradient."];
-    function("zero_grad", ["optimizer: Optimizer", "()"], doc)
+    function("zero_grad", ["optimizer: Optimizer", "()"])
         .register_into_engine(engine, |o: &mut Optim| o.lock().zero_grad());
-    let doc = [
-        "/// Scales all gradients down so that their common norm is at most `max` (0: leaves them), and returns the norm",
-        "/// before. As `torch.nn.utils.clip_grad_norm_`.",
-    ];
-    function("clip_grad_norm", ["optimizer: Optimizer", "max: float", "float"], doc).register_into_engine(
+    function("clip_grad_norm", ["optimizer: Optimizer", "max: float", "float"]).register_into_engine(
         engine,
         |o: &mut Optim, max: FLOAT| -> ScriptResult<FLOAT> {
             let max = if max == 0.0 { FLOAT::INFINITY } else { max };
@@ -219,23 +186,15 @@ fn scaler(engine: &mut Engine) {
         .register_get("scale_factor", |s: &mut Scaler| s.lock().scale_factor())
         .register_get("enabled", |s: &mut Scaler| s.lock().enabled())
         .register_fn("to_string", |s: &mut Scaler| format!("GradScaler(scale {})", s.lock().scale_factor()));
-    let doc = ["/// `loss` times the scale: what to call `backward()` on."];
-    function("scale", ["scaler: GradScaler", "loss: Tensor", "Tensor"], doc)
+    function("scale", ["scaler: GradScaler", "loss: Tensor", "Tensor"])
         .register_into_engine(engine, |s: &mut Scaler, loss: Tensor| -> ScriptResult<Tensor> {
             Ok(s.lock().scale(&loss)?)
         });
-    let doc = [
-        "/// Divides the gradients by the scale, in place, and looks for inf and NaN. Once per step, before clipping.",
-    ];
-    function("unscale", ["scaler: GradScaler", "optimizer: Optimizer", "()"], doc)
+    function("unscale", ["scaler: GradScaler", "optimizer: Optimizer", "()"])
         .register_into_engine(engine, |s: &mut Scaler, o: Optim| -> ScriptResult<()> {
             Ok(s.lock().unscale(o.lock().params())?)
         });
-    let doc = [
-        "/// Lets the optimizer step unless a gradient was inf or NaN, then updates the scale: halved after a skipped step,",
-        "/// doubled after `growth_interval` good ones. Returns whether the step was taken.",
-    ];
-    function("step", ["scaler: GradScaler", "optimizer: Optimizer", "bool"], doc).register_into_engine(
+    function("step", ["scaler: GradScaler", "optimizer: Optimizer", "bool"]).register_into_engine(
         engine,
         |s: &mut Scaler, o: Optim| -> ScriptResult<bool> {
             let mut s = s.lock();
@@ -259,11 +218,9 @@ fn new_schedule(kind: &str, options: Map) -> ScriptResult<Schedule> {
 }
 
 fn schedule(engine: &mut Engine) {
-    let doc = ["/// The learning rate at `step`, counted from 0."];
-    function("lr", ["schedule: Schedule", "step: int", "float"], doc)
+    function("lr", ["schedule: Schedule", "step: int", "float"])
         .register_into_engine(engine, |s: &mut Schedule, step: INT| s.lr(step.max(0) as u64));
-    let doc = ["/// Sets the optimizer's learning rate to that of `step`, counted from 0."];
-    function("apply", ["schedule: Schedule", "optimizer: Optimizer", "step: int", "()"], doc)
+    function("apply", ["schedule: Schedule", "optimizer: Optimizer", "step: int", "()"])
         .register_into_engine(engine, |s: &mut Schedule, o: Optim, step: INT| -> ScriptResult<()> {
             Ok(o.lock().set_lr(s.lr(step.max(0) as u64))?)
         });

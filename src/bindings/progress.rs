@@ -6,7 +6,7 @@
 //! p.finish();
 //! ```
 
-use super::{Context, ScriptResult, host::function};
+use super::{Context, ScriptResult, registration::function};
 use crate::engine::{
     Error,
     progress::{Progress, Unit},
@@ -22,24 +22,17 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine.register_type_with_name::<Bar>("Progress");
 
     let c = ctx.clone();
-    let doc = ["/// Starts a progress display of `total` steps under `label`."];
-    function("progress", ["total: int", "label: string", "Progress"], doc).register_into_engine(
+    function("progress", ["total: int", "label: string", "Progress"]).register_into_engine(
         engine,
         move |total: INT, label: &str| -> ScriptResult<Bar> {
             Ok(Bar(Arc::from(c.output.start(count("total", total)?, label, Unit::Items))))
         },
     );
-
-    let doc = ["/// `done` steps are finished."];
-    function("update", ["bar: Progress", "done: int"], doc)
+    function("update", ["bar: Progress", "done: int"])
         .register_into_engine(engine, |bar: &mut Bar, done: INT| update(bar, done, &Map::new()));
-
-    let doc = ["/// `done` steps are finished; `metrics` are shown behind the bar: `#{ loss: 1.2, lr: 1e-4 }`."];
-    function("update", ["bar: Progress", "done: int", "metrics: Map"], doc)
+    function("update", ["bar: Progress", "done: int", "metrics: Map"])
         .register_into_engine(engine, |bar: &mut Bar, done: INT, metrics: Map| update(bar, done, &metrics));
-
-    let doc = ["/// All steps are finished: the last state stays on the screen."];
-    function("finish", ["bar: Progress"], doc).register_into_engine(engine, |bar: &mut Bar| bar.0.finish());
+    function("finish", ["bar: Progress"]).register_into_engine(engine, |bar: &mut Bar| bar.0.finish());
 }
 
 fn update(bar: &Bar, done: INT, metrics: &Map) -> ScriptResult<()> {

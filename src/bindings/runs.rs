@@ -2,9 +2,9 @@
 
 use super::data::Batch;
 use super::error::placed;
-use super::host::function;
 use super::llama::Model;
 use super::optim::{Optim, Scaler};
+use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::interrupt::{self, Graceful};
 use crate::engine::run::training::{self, Position};
@@ -34,19 +34,13 @@ impl RunHandle {
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine.register_type_with_name::<RunHandle>("Run");
     let mut module = Module::new();
-    let doc = [
-        "/// Begins a run in the directory `dir`, or in `dir-2`, `dir-3`, .. where that is taken. Under `--resume` it goes",
-        "/// on with the newest unfinished one; then `settings` must be what they were.",
-        "///",
-        "/// Options: `policy`: \"number\" (default), \"refuse\", \"overwrite\", \"resume\", \"reopen\".",
-    ];
     let c = ctx.clone();
-    function("create", ["dir: string", "settings: Map", "Run"], doc)
+    function("create", ["dir: string", "settings: Map", "Run"])
         .set_into_module(&mut module, move |at: NativeCallContext, dir: &str, settings: Map| {
             placed(&at, create(&c, dir, settings, Map::new()))
         });
     let c = ctx.clone();
-    function("create", ["dir: string", "settings: Map", "options: Map", "Run"], doc).set_into_module(
+    function("create", ["dir: string", "settings: Map", "options: Map", "Run"]).set_into_module(
         &mut module,
         move |at: NativeCallContext, dir: &str, settings: Map, options: Map| {
             placed(&at, create(&c, dir, settings, options))
@@ -109,32 +103,25 @@ fn create(ctx: &Context, dir: &str, settings: Map, options: Map) -> ScriptResult
 }
 
 fn logging(engine: &mut Engine) {
-    let doc = ["/// Adds one micro-batch's mean loss to the current step, weighted by its label tokens."];
-    function("log_batch", ["run: Run", "loss: float", "batch: Batch", "()"], doc).register_into_engine(
+    function("log_batch", ["run: Run", "loss: float", "batch: Batch", "()"]).register_into_engine(
         engine,
         |r: &mut RunHandle, loss: FLOAT, batch: Batch| {
             r.lock().run.log_micro(loss, batch.0.label_tokens as u64, batch.0.tokens as u64);
         },
     );
-    let doc = [
-        "/// Closes an optimizer step: writes and returns its line, with `loss`, `tokens_per_s`, `peak_mib` and `values`.",
-    ];
-    function("log_step", ["run: Run", "values: Map", "Map"], doc)
+    function("log_step", ["run: Run", "values: Map", "Map"])
         .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             to_map(r.lock().run.log_step(fields(values)?)?)
         });
-    let doc = ["/// Closes an epoch: writes and returns its line, with `train_loss` over all its steps and `values`."];
-    function("log_epoch", ["run: Run", "values: Map", "Map"], doc)
+    function("log_epoch", ["run: Run", "values: Map", "Map"])
         .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             to_map(r.lock().run.log_epoch(fields(values)?)?)
         });
-    let doc = ["/// Writes a line between two steps, e.g. `#{ val_loss: .. }`."];
-    function("log_eval", ["run: Run", "values: Map", "Map"], doc)
+    function("log_eval", ["run: Run", "values: Map", "Map"])
         .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             to_map(r.lock().run.log_eval(fields(values)?)?)
         });
-    let doc = ["/// Keeps `value` under `name` for the report."];
-    function("note", ["run: Run", "name: string", "value: any", "()"], doc).register_into_engine(
+    function("note", ["run: Run", "name: string", "value: any", "()"]).register_into_engine(
         engine,
         |r: &mut RunHandle, name: &str, value: Dynamic| -> ScriptResult<()> {
             let mut open = r.lock();
@@ -143,9 +130,7 @@ fn logging(engine: &mut Engine) {
             Ok(())
         },
     );
-    let doc = ["/// Everything noted so far, those of a resumed run's earlier sessions included."];
-    function("notes", ["run: Run", "Map"], doc)
-        .register_into_engine(engine, |r: &mut RunHandle| r.lock().notes.clone());
+    function("notes", ["run: Run", "Map"]).register_into_engine(engine, |r: &mut RunHandle| r.lock().notes.clone());
 }
 
 /// The model, optimizer and scaler named in an option map.
@@ -167,41 +152,25 @@ impl Parts {
 }
 
 fn state(engine: &mut Engine, ctx: &Context) {
-    let doc = [
-        "/// Puts model, optimizer, scaler and random stream where the saved state left them, and returns where to go on:",
-        "/// `#{ epoch, window, step, extra }`: all 0 and `()` in a new run.",
-        "///",
-        "/// Options: `model`, `optimizer`, `scaler`.",
-    ];
     let c = ctx.clone();
-    function("resume", ["run: Run", "parts: Map", "Map"], doc)
+    function("resume", ["run: Run", "parts: Map", "Map"])
         .register_into_engine(engine, move |r: &mut RunHandle, parts: Map| -> ScriptResult<Map> {
             resume(&c, r, parts)
         });
-    let doc = [
-        "/// Saves all that is needed to go on from here with `--resume`, atomically. When Ctrl-C was pressed, this is where",
-        "/// the run stops.",
-        "///",
-        "/// Options: `model`, `optimizer`, `scaler`; the position `epoch`, `window`, `step`; `every` (1): write only when",
-        "/// `step` is a multiple of it, or the run stops here; `extra`: a map of plain values to keep with the state.",
-    ];
     let c = ctx.clone();
-    function("save_state", ["run: Run", "parts: Map", "()"], doc)
+    function("save_state", ["run: Run", "parts: Map", "()"])
         .register_into_engine(engine, move |r: &mut RunHandle, parts: Map| -> ScriptResult<()> {
             save_state(&c, r, parts)
         });
-    let doc = ["/// Draws the curves: SVG and PNG, in the run directory."];
-    function("plot", ["run: Run", "()"], doc).register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> {
+    function("plot", ["run: Run", "()"]).register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> {
         r.lock().run.plot()?;
         Ok(())
     });
-    let doc = ["/// Writes report.html and report.md, curves included, and returns the path of the former."];
-    function("report", ["run: Run", "string"], doc)
+    function("report", ["run: Run", "string"])
         .register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<String> {
             Ok(r.lock().run.report()?.display().to_string())
         });
-    let doc = ["/// Ends the run: writes the report, and `--resume` no longer picks it."];
-    function("finish", ["run: Run", "()"], doc).register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> {
+    function("finish", ["run: Run", "()"]).register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> {
         let mut open = r.lock();
         open.graceful = None;
         open.run.finish()?;

@@ -1,13 +1,13 @@
 //! The type `Tensor` in scripts: facts as properties, conversion to and from plain values, gradients.
 
-use super::host::function;
+use super::registration::{getter, method};
 use super::{ScriptResult, autograd, tensor_text};
 use crate::engine::autograd::{self as tape, Tensor};
 use crate::engine::error::{Error, Result, unknown_name};
 use crate::engine::ops::{cast, shape};
 use crate::engine::{device, ops::operands::Number};
 use candle_core::DType;
-use rhai::{Array, Dynamic, Engine, FLOAT, FuncRegistration, INT, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, NativeCallContext};
 
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Tensor>("Tensor");
@@ -16,79 +16,46 @@ pub(super) fn register(engine: &mut Engine) {
     gradients(engine);
 }
 
-/// A documented method that leaves its object as it is: it may be called on a constant.
-pub(super) fn method<const P: usize>(name: &str, params: [&str; P], doc: &str) -> FuncRegistration {
-    let doc: Vec<String> = doc.lines().map(|line| format!("/// {line}")).collect();
-    function(name, params, [doc.join("\n").as_str()]).with_purity(true)
-}
-
-fn getter(name: &str, of: &str, doc: &str) -> FuncRegistration {
-    FuncRegistration::new_getter(name)
-        .in_global_namespace()
-        .with_purity(true)
-        .with_volatility(true)
-        .with_params_info(["t: Tensor", of])
-        .with_comments([format!("/// {doc}")])
-}
-
 fn properties(engine: &mut Engine) {
-    getter("shape", "Array", "Sizes of the dimensions, e.g. `[2, 3]`.")
-        .register_into_engine(engine, |t: &mut Tensor| -> Array { ints(t.dims()) });
-    getter("dtype", "string", "Element type: \"f32\", \"bf16\", \"f16\", \"f64\", \"i64\", \"u32\" or \"u8\".")
-        .register_into_engine(engine, |t: &mut Tensor| t.dtype().as_str());
-    getter("device", "string", "Where the elements are: \"cpu\", \"cuda:0\".")
-        .register_into_engine(engine, |t: &mut Tensor| device::name(t.device()));
-    getter("rank", "int", "Number of dimensions.").register_into_engine(engine, |t: &mut Tensor| t.rank() as INT);
-    getter("len", "int", "Number of elements.").register_into_engine(engine, |t: &mut Tensor| t.len() as INT);
-    getter("T", "Tensor", "The matrix transposed.")
+    getter("shape", "Tensor", "Array").register_into_engine(engine, |t: &mut Tensor| -> Array { ints(t.dims()) });
+    getter("dtype", "Tensor", "string").register_into_engine(engine, |t: &mut Tensor| t.dtype().as_str());
+    getter("device", "Tensor", "string").register_into_engine(engine, |t: &mut Tensor| device::name(t.device()));
+    getter("rank", "Tensor", "int").register_into_engine(engine, |t: &mut Tensor| t.rank() as INT);
+    getter("len", "Tensor", "int").register_into_engine(engine, |t: &mut Tensor| t.len() as INT);
+    getter("T", "Tensor", "Tensor")
         .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Tensor> { Ok(shape::t(t)?) });
-    getter("requires_grad", "bool", "Whether gradients flow to or through it; can be set on leaves.")
-        .register_into_engine(engine, |t: &mut Tensor| t.requires_grad());
+    getter("requires_grad", "Tensor", "bool").register_into_engine(engine, |t: &mut Tensor| t.requires_grad());
     engine
         .register_set("requires_grad", |t: &mut Tensor, on: bool| -> ScriptResult<()> { Ok(t.set_requires_grad(on)?) });
-    getter("is_leaf", "bool", "Whether no recorded operation produced it.")
-        .register_into_engine(engine, |t: &mut Tensor| t.is_leaf());
-    getter("grad", "Tensor", "The gradient that backward passes have added up in a leaf; `()` before the first.")
-        .register_into_engine(engine, |t: &mut Tensor| {
-            t.grad().map_or(Dynamic::UNIT, |g| Dynamic::from(Tensor::new(g)))
-        });
+    getter("is_leaf", "Tensor", "bool").register_into_engine(engine, |t: &mut Tensor| t.is_leaf());
+    getter("grad", "Tensor", "Tensor or ()").register_into_engine(engine, |t: &mut Tensor| {
+        t.grad().map_or(Dynamic::UNIT, |g| Dynamic::from(Tensor::new(g)))
+    });
 }
 
 fn conversions(engine: &mut Engine) {
-    method("item", ["t: Tensor", "float or int"], "The one element of a one-element tensor as a number.")
+    method("item", ["t: Tensor", "float or int"])
         .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Dynamic> { Ok(item(t)?) });
-    method(
-        "to_array",
-        ["t: Tensor", "Array"],
-        "The elements as nested arrays of numbers; a number if it has no dimensions.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Dynamic> { Ok(to_array(t)?) });
-    method("to", ["t: Tensor", "target: string", "Tensor"], "As another dtype (\"bf16\") or on another device (\"cuda\").\nThe gradient comes back in this one's dtype, on this one's device.")
+    method("to_array", ["t: Tensor", "Array"])
+        .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Dynamic> { Ok(to_array(t)?) });
+    method("to", ["t: Tensor", "target: string", "Tensor"])
         .register_into_engine(engine, |t: &mut Tensor, target: &str| -> ScriptResult<Tensor> { Ok(to(t, target)?) });
     for name in ["to_string", "to_debug"] {
-        method(
-            name,
-            ["t: Tensor", "string"],
-            "Values (the edges of a large tensor), dtype, shape, device; counts of NaN and inf.",
-        )
-        .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<String> { Ok(tensor_text::render(t)?) });
+        method(name, ["t: Tensor", "string"])
+            .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<String> { Ok(tensor_text::render(t)?) });
     }
 }
 
 fn gradients(engine: &mut Engine) {
-    method("detach", ["t: Tensor", "Tensor"], "The same values, outside the graph; shares memory.")
-        .register_into_engine(engine, |t: &mut Tensor| t.detach());
-    method("zero_grad", ["t: Tensor"], "Drops the gradient.")
-        .register_into_engine(engine, |t: &mut Tensor| t.zero_grad());
-    let doc = "Adds the gradients of this one-element tensor to the `.grad` of the leaves it was computed from, and frees\nthe graph.";
-    method("backward", ["t: Tensor"], doc).register_into_engine(
+    method("detach", ["t: Tensor", "Tensor"]).register_into_engine(engine, |t: &mut Tensor| t.detach());
+    method("zero_grad", ["t: Tensor"]).register_into_engine(engine, |t: &mut Tensor| t.zero_grad());
+    method("backward", ["t: Tensor"]).register_into_engine(
         engine,
         |ctx: NativeCallContext, t: &mut Tensor| -> ScriptResult<()> {
             autograd::with_engine(ctx.engine(), || t.backward())
         },
     );
-    let doc = "As `backward()`, for a tensor of any shape, starting from the gradient of some loss by it.";
-    method("backward", ["t: Tensor", "gradient: Tensor"], doc).register_into_engine(
+    method("backward", ["t: Tensor", "gradient: Tensor"]).register_into_engine(
         engine,
         |ctx: NativeCallContext, t: &mut Tensor, gradient: Tensor| -> ScriptResult<()> {
             autograd::with_engine(ctx.engine(), || {

@@ -2,7 +2,8 @@
 //! option map `#{ dtype, device, requires_grad }`.
 
 use super::options_map::{shown, type_name};
-use super::tensor::{method, number, sizes};
+use super::registration::method;
+use super::tensor::{number, sizes};
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
@@ -14,101 +15,38 @@ use rhai::{Array, Dynamic, Engine, Map};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let device = &ctx.device;
-    with_options(
-        engine,
-        device,
-        "tensor",
-        &["data: Array or number"],
-        |data, o| from_data(&data[0], o),
-        "A tensor of nested arrays of numbers, of a number, or a copy of a tensor without its history.\nIts dtype is i64 for ints, f32 if a float is among them, u8 for bools. Options: `dtype`, `device`, `requires_grad`.",
-    );
-    with_options(
-        engine,
-        device,
-        "zeros",
-        &["shape: Array or int"],
-        |a, o| filled("zeros", &a[0], Number::Int(0), o),
-        "Zeros of that shape. Options: `dtype` (\"f32\"), `device`, `requires_grad` (false).",
-    );
-    with_options(
-        engine,
-        device,
-        "ones",
-        &["shape: Array or int"],
-        |a, o| filled("ones", &a[0], Number::Int(1), o),
-        "Ones of that shape. Options as for `zeros`.",
-    );
-    with_options(
-        engine,
-        device,
-        "full",
-        &["shape: Array or int", "value: number"],
-        |a, o| filled("full", &a[0], needed("full", &a[1])?, o),
-        "A tensor of that shape filled with one number. Options as for `zeros`; the dtype is i64 for an int.",
-    );
-    with_options(
-        engine,
-        device,
-        "arange",
-        &["end: number"],
-        |a, o| range(Number::Int(0), &a[0], Number::Int(1), o),
-        "0, 1, .. below `end`. Options as for `zeros`; the dtype is i64 for ints.",
-    );
-    with_options(
-        engine,
-        device,
-        "arange",
-        &["start: number", "end: number"],
-        |a, o| range(needed("arange", &a[0])?, &a[1], Number::Int(1), o),
-        "`start`, `start + 1`, .. below `end`.",
-    );
-    with_options(
-        engine,
-        device,
-        "arange",
-        &["start: number", "end: number", "step: number"],
-        |a, o| range(needed("arange", &a[0])?, &a[1], needed("arange", &a[2])?, o),
-        "`start`, `start + step`, .. below `end`, above it for a negative step.",
-    );
-    with_options(
-        engine,
-        device,
-        "eye",
-        &["n: int"],
-        |a, o| {
-            let [n] = sizes("eye", &a[0])?[..] else { return Err(Error::config("eye: takes one size")) };
-            let (dtype, device) = o.place(DType::F32)?;
-            create::eye(n, dtype, &device)
-        },
-        "The identity matrix of `n` rows. Options as for `zeros`.",
-    );
-    with_options(
-        engine,
-        device,
-        "rand",
-        &["shape: Array or int"],
-        |a, o| {
-            let (low, high) = (o.map.float_or("low", 0.0)?, o.map.float_or("high", 1.0)?);
-            let (dtype, device) = o.place(DType::F32)?;
-            create::rand(&sizes("rand", &a[0])?, low, high, dtype, &device)
-        },
-        "Uniform random numbers from `low` (0) up to but without `high` (1). Options: these, and as for `zeros`.",
-    );
-    with_options(
-        engine,
-        device,
-        "randn",
-        &["shape: Array or int"],
-        |a, o| {
-            let (mean, std) = (o.map.float_or("mean", 0.0)?, o.map.float_or("std", 1.0)?);
-            let (dtype, device) = o.place(DType::F32)?;
-            create::randn(&sizes("randn", &a[0])?, mean, std, dtype, &device)
-        },
-        "Normal random numbers of `mean` (0) and standard deviation `std` (1). Options: these, and as for `zeros`.",
-    );
+    with_options(engine, device, "tensor", &["data: Array or number or bool or Tensor"], |data, o| {
+        from_data(&data[0], o)
+    });
+    with_options(engine, device, "zeros", &["shape: Array or int"], |a, o| filled("zeros", &a[0], Number::Int(0), o));
+    with_options(engine, device, "ones", &["shape: Array or int"], |a, o| filled("ones", &a[0], Number::Int(1), o));
+    with_options(engine, device, "full", &["shape: Array or int", "value: number"], |a, o| {
+        filled("full", &a[0], needed("full", &a[1])?, o)
+    });
+    with_options(engine, device, "arange", &["end: number"], |a, o| range(Number::Int(0), &a[0], Number::Int(1), o));
+    with_options(engine, device, "arange", &["start: number", "end: number"], |a, o| {
+        range(needed("arange", &a[0])?, &a[1], Number::Int(1), o)
+    });
+    with_options(engine, device, "arange", &["start: number", "end: number", "step: number"], |a, o| {
+        range(needed("arange", &a[0])?, &a[1], needed("arange", &a[2])?, o)
+    });
+    with_options(engine, device, "eye", &["n: int"], |a, o| {
+        let [n] = sizes("eye", &a[0])?[..] else { return Err(Error::config("eye: takes one size")) };
+        let (dtype, device) = o.place(DType::F32)?;
+        create::eye(n, dtype, &device)
+    });
+    with_options(engine, device, "rand", &["shape: Array or int"], |a, o| {
+        let (low, high) = (o.map.float_or("low", 0.0)?, o.map.float_or("high", 1.0)?);
+        let (dtype, device) = o.place(DType::F32)?;
+        create::rand(&sizes("rand", &a[0])?, low, high, dtype, &device)
+    });
+    with_options(engine, device, "randn", &["shape: Array or int"], |a, o| {
+        let (mean, std) = (o.map.float_or("mean", 0.0)?, o.map.float_or("std", 1.0)?);
+        let (dtype, device) = o.place(DType::F32)?;
+        create::randn(&sizes("randn", &a[0])?, mean, std, dtype, &device)
+    });
     for (name, n) in [("zeros_like", 0), ("ones_like", 1)] {
-        let doc = "Zeros, or ones, of a tensor's shape and dtype, where it is.";
-        method(name, ["t: Tensor", "Tensor"], doc).register_into_engine(
+        method(name, ["t: Tensor", "Tensor"]).register_into_engine(
             engine,
             move |t: &mut Tensor| -> ScriptResult<Tensor> {
                 Ok(Tensor::new(create::full(t.dims(), Number::Int(n), t.dtype(), t.device())?))
@@ -139,7 +77,6 @@ fn with_options(
     name: &'static str,
     params: &[&'static str],
     make: fn(&[Dynamic], &mut Placement) -> Result<Value>,
-    doc: &str,
 ) {
     let device = device.clone();
     let build = move |args: &[Dynamic], options: Map| -> ScriptResult<Tensor> {
@@ -152,20 +89,20 @@ fn with_options(
     let (a, b) = (build.clone(), build);
     match *params {
         [x] => {
-            method(name, [x, "Tensor"], doc).register_into_engine(engine, move |x: Dynamic| a(&[x], Map::new()));
-            method(name, [x, "options: Map", "Tensor"], doc)
+            method(name, [x, "Tensor"]).register_into_engine(engine, move |x: Dynamic| a(&[x], Map::new()));
+            method(name, [x, "options: Map", "Tensor"])
                 .register_into_engine(engine, move |x: Dynamic, o: Map| b(&[x], o));
         }
         [x, y] => {
-            method(name, [x, y, "Tensor"], doc)
+            method(name, [x, y, "Tensor"])
                 .register_into_engine(engine, move |x: Dynamic, y: Dynamic| a(&[x, y], Map::new()));
-            method(name, [x, y, "options: Map", "Tensor"], doc)
+            method(name, [x, y, "options: Map", "Tensor"])
                 .register_into_engine(engine, move |x: Dynamic, y: Dynamic, o: Map| b(&[x, y], o));
         }
         [x, y, z, ..] => {
-            method(name, [x, y, z, "Tensor"], doc)
+            method(name, [x, y, z, "Tensor"])
                 .register_into_engine(engine, move |x: Dynamic, y: Dynamic, z: Dynamic| a(&[x, y, z], Map::new()));
-            method(name, [x, y, z, "options: Map", "Tensor"], doc)
+            method(name, [x, y, z, "options: Map", "Tensor"])
                 .register_into_engine(engine, move |x: Dynamic, y: Dynamic, z: Dynamic, o: Map| b(&[x, y, z], o));
         }
         [] => {}

@@ -5,7 +5,8 @@
 
 use super::nn::{self, UNARY};
 use super::options_map::{shown, type_name};
-use super::tensor::{int_list, method, number};
+use super::registration::method;
+use super::tensor::{int_list, number};
 use super::tensor_index::indices;
 use super::{OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
@@ -48,14 +49,10 @@ fn operators(engine: &mut Engine) {
         .register_fn("-", |t: Tensor| -> ScriptResult<Tensor> { Ok(arith::neg(&t)?) })
         .register_fn("+", |t: Tensor| t)
         .register_fn("@", |a: Tensor, b: Tensor| -> ScriptResult<Tensor> { Ok(matmul::matmul(&a, &b)?) });
-    method(
-        "matmul",
-        ["t: Tensor", "other: Tensor", "Tensor"],
-        "The matrix product `t @ other`, batched; in the low dtype under autocast.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, other: Tensor| -> ScriptResult<Tensor> {
-        Ok(matmul::matmul(t, &other)?)
-    });
+    method("matmul", ["t: Tensor", "other: Tensor", "Tensor"])
+        .register_into_engine(engine, |t: &mut Tensor, other: Tensor| -> ScriptResult<Tensor> {
+            Ok(matmul::matmul(t, &other)?)
+        });
 }
 
 fn comparisons(engine: &mut Engine) {
@@ -72,53 +69,32 @@ fn comparisons(engine: &mut Engine) {
 }
 
 fn elementwise(engine: &mut Engine) {
-    let more: [(&str, nn::Unary, &str); 3] = [
-        ("gelu", unary::gelu, "x Φ(x) of each element, Φ the normal distribution."),
-        ("abs", arith::abs, "Absolute value of each element."),
-        ("neg", arith::neg, "Each element negated."),
-    ];
-    for (name, f, doc) in UNARY.into_iter().chain(more) {
-        method(name, ["t: Tensor", "Tensor"], doc)
+    let more: [(&str, nn::Unary); 3] = [("gelu", unary::gelu), ("abs", arith::abs), ("neg", arith::neg)];
+    for (name, f) in UNARY.into_iter().chain(more) {
+        method(name, ["t: Tensor", "Tensor"])
             .register_into_engine(engine, move |t: &mut Tensor| -> ScriptResult<Tensor> { Ok(f(t)?) });
     }
-    method(
-        "gelu",
-        ["t: Tensor", "options: Map", "Tensor"],
-        "As `gelu()`. Option: `approximate`, \"none\" (exact) or \"tanh\".",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, o: Map| -> ScriptResult<Tensor> { Ok(nn::gelu(t, o)?) });
+    method("gelu", ["t: Tensor", "options: Map", "Tensor"])
+        .register_into_engine(engine, |t: &mut Tensor, o: Map| -> ScriptResult<Tensor> { Ok(nn::gelu(t, o)?) });
     for (name, both, right) in [
         ("pow", pow::pow as Both, pow::pow_number as Right),
         ("maximum", arith::maximum, arith::maximum_number),
         ("minimum", arith::minimum, arith::minimum_number),
     ] {
-        let doc = match name {
-            "pow" => "Each element to the power of `other`.",
-            "maximum" => "The greater of each element and `other`; NaN if either is.",
-            _ => "The lesser of each element and `other`; NaN if either is.",
-        };
-        method(name, ["t: Tensor", "other: Tensor or number", "Tensor"], doc)
+        method(name, ["t: Tensor", "other: Tensor or number", "Tensor"])
             .register_into_engine(engine, move |t: &mut Tensor, other: Dynamic| -> ScriptResult<Tensor> {
                 Ok(with(name, t, &other, both, right)?)
             });
     }
-    method(
-        "clamp",
-        ["t: Tensor", "low: number or ()", "high: number or ()", "Tensor"],
-        "Each element limited to `low` and `high`; `()` is no limit.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, low: Dynamic, high: Dynamic| -> ScriptResult<Tensor> {
-        Ok(arith::clamp(t, bound(&low)?, bound(&high)?)?)
-    });
-    for (name, f, doc) in [
-        (
-            "softmax",
-            softmax::softmax as fn(&Tensor, i64) -> Result<Tensor>,
-            "exp(x) divided by its sum over dimension `dim`; f32 under autocast.",
-        ),
-        ("log_softmax", softmax::log_softmax, "The logarithm of softmax, without its underflow; f32 under autocast."),
-    ] {
-        method(name, ["t: Tensor", "dim: int", "Tensor"], doc)
+    method("clamp", ["t: Tensor", "low: number or ()", "high: number or ()", "Tensor"]).register_into_engine(
+        engine,
+        |t: &mut Tensor, low: Dynamic, high: Dynamic| -> ScriptResult<Tensor> {
+            Ok(arith::clamp(t, bound(&low)?, bound(&high)?)?)
+        },
+    );
+    type Along = fn(&Tensor, i64) -> Result<Tensor>;
+    for (name, f) in [("softmax", softmax::softmax as Along), ("log_softmax", softmax::log_softmax)] {
+        method(name, ["t: Tensor", "dim: int", "Tensor"])
             .register_into_engine(engine, move |t: &mut Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(f(t, dim)?) });
     }
 }
@@ -157,34 +133,27 @@ fn kept(mut o: OptionsMap) -> Result<bool> {
 }
 
 fn reductions(engine: &mut Engine) {
-    let all: [(&'static str, Reduction, &str); 5] = [
-        ("sum", |t, d, o| reduce::sum(t, d, kept(o)?), "Sum of all elements."),
-        ("mean", |t, d, o| reduce::mean(t, d, kept(o)?), "Mean of all elements."),
-        (
-            "max",
-            |t, d, o| reduce::max(t, d, kept(o)?),
-            "Greatest element; NaN if there is one. Ties share the gradient.",
-        ),
-        ("min", |t, d, o| reduce::min(t, d, kept(o)?), "Least element; NaN if there is one. Ties share the gradient."),
-        (
-            // PyTorch says `var`, which Rhai keeps for itself.
-            "variance",
-            |t, d, mut o| {
-                let correction = o.usize_or("correction", 1)?;
-                reduce::var(t, d, kept(o)?, u32::try_from(correction).unwrap_or(u32::MAX))
-            },
-            "Variance of all elements, unbiased (option `correction`: 1).",
-        ),
+    let all: [(&'static str, Reduction); 5] = [
+        ("sum", |t, d, o| reduce::sum(t, d, kept(o)?)),
+        ("mean", |t, d, o| reduce::mean(t, d, kept(o)?)),
+        ("max", |t, d, o| reduce::max(t, d, kept(o)?)),
+        ("min", |t, d, o| reduce::min(t, d, kept(o)?)),
+        // PyTorch says `var`, which Rhai keeps for itself.
+        ("variance", |t, d, mut o| {
+            let correction = o.usize_or("correction", 1)?;
+            reduce::var(t, d, kept(o)?, u32::try_from(correction).unwrap_or(u32::MAX))
+        }),
     ];
-    for (name, f, doc) in all {
-        method(name, ["t: Tensor", "Tensor"], doc)
+    for (name, f) in all {
+        let dim = match name {
+            "max" | "min" => "dim: int or Array or Tensor or Map",
+            _ => "dim: int or Array or Map",
+        };
+        method(name, ["t: Tensor", "Tensor"])
             .register_into_engine(engine, move |t: &mut Tensor| -> ScriptResult<Tensor> {
                 Ok(f(t, &[], OptionsMap::empty(name))?)
             });
-        let over = format!(
-            "{doc}\nOver dimension `dim`, an int or an array of ints; given another tensor, `max` and `min` are elementwise."
-        );
-        method(name, ["t: Tensor", "dim: int or Array", "Tensor"], &over).register_into_engine(
+        method(name, ["t: Tensor", dim, "Tensor"]).register_into_engine(
             engine,
             move |t: &mut Tensor, arg: Dynamic| -> ScriptResult<Tensor> {
                 if let Some(u) = arg.read_lock::<Tensor>() {
@@ -200,8 +169,7 @@ fn reductions(engine: &mut Engine) {
                 })
             },
         );
-        let over = format!("{doc}\nOver dimension `dim`, an int or an array of ints. Option: `keepdim` (false).");
-        method(name, ["t: Tensor", "dim: int or Array", "options: Map", "Tensor"], &over).register_into_engine(
+        method(name, ["t: Tensor", "dim: int or Array", "options: Map", "Tensor"]).register_into_engine(
             engine,
             move |t: &mut Tensor, dim: Dynamic, options: Map| -> ScriptResult<Tensor> {
                 Ok(f(t, &int_list(name, &dim)?, OptionsMap::new(name, options))?)
@@ -209,140 +177,106 @@ fn reductions(engine: &mut Engine) {
         );
     }
     type Arg = fn(&Tensor, Option<i64>, bool) -> Result<Tensor>;
-    for (name, f, doc) in [
-        ("argmax", reduce::argmax as Arg, "Index of the greatest element, the first of equals."),
-        ("argmin", reduce::argmin, "Index of the least element, the first of equals."),
-    ] {
-        method(name, ["t: Tensor", "Tensor"], doc)
+    for (name, f) in [("argmax", reduce::argmax as Arg), ("argmin", reduce::argmin)] {
+        method(name, ["t: Tensor", "Tensor"])
             .register_into_engine(engine, move |t: &mut Tensor| -> ScriptResult<Tensor> { Ok(f(t, None, false)?) });
-        method(name, ["t: Tensor", "dim: int", "Tensor"], &format!("{doc} Along dimension `dim`."))
+        method(name, ["t: Tensor", "dim: int", "Tensor"])
             .register_into_engine(engine, move |t: &mut Tensor, dim: INT| -> ScriptResult<Tensor> {
                 Ok(f(t, Some(dim), false)?)
             });
-        method(name, ["t: Tensor", "dim: int", "options: Map", "Tensor"], &format!("{doc} Option: `keepdim` (false)."))
-            .register_into_engine(engine, move |t: &mut Tensor, dim: INT, o: Map| -> ScriptResult<Tensor> {
+        method(name, ["t: Tensor", "dim: int", "options: Map", "Tensor"]).register_into_engine(
+            engine,
+            move |t: &mut Tensor, dim: INT, o: Map| -> ScriptResult<Tensor> {
                 Ok(f(t, Some(dim), kept(OptionsMap::new(name, o))?)?)
-            });
+            },
+        );
     }
 }
 
 fn views(engine: &mut Engine) {
     type Sized = fn(&Tensor, &[i64]) -> Result<Tensor>;
-    for (name, f, doc) in [
-        (
-            "reshape",
-            shape::reshape as Sized,
-            "The same elements in another shape; one size may be -1. An array, or up to four ints.",
-        ),
-        ("permute", shape::permute, "The dimensions in another order. An array, or up to four ints."),
-        (
-            "broadcast_to",
-            shape::broadcast_to,
-            "Repeated, without copying, to a shape; -1 keeps a size. An array, or up to four ints.",
-        ),
-    ] {
-        method(name, ["t: Tensor", "sizes: Array or int", "Tensor"], doc)
+    for (name, f) in
+        [("reshape", shape::reshape as Sized), ("permute", shape::permute), ("broadcast_to", shape::broadcast_to)]
+    {
+        method(name, ["t: Tensor", "sizes: Array or int", "Tensor"])
             .register_into_engine(engine, move |t: &mut Tensor, sizes: Dynamic| -> ScriptResult<Tensor> {
                 Ok(f(t, &int_list(name, &sizes)?)?)
             });
-        engine
-            .register_fn(name, move |t: &mut Tensor, a: INT, b: INT| -> ScriptResult<Tensor> { Ok(f(t, &[a, b])?) })
-            .register_fn(name, move |t: &mut Tensor, a: INT, b: INT, c: INT| -> ScriptResult<Tensor> {
-                Ok(f(t, &[a, b, c])?)
-            })
-            .register_fn(name, move |t: &mut Tensor, a: INT, b: INT, c: INT, d: INT| -> ScriptResult<Tensor> {
-                Ok(f(t, &[a, b, c, d])?)
+        method(name, ["t: Tensor", "a: int", "b: int", "Tensor"])
+            .register_into_engine(engine, move |t: &mut Tensor, a: INT, b: INT| -> ScriptResult<Tensor> {
+                Ok(f(t, &[a, b])?)
             });
+        method(name, ["t: Tensor", "a: int", "b: int", "c: int", "Tensor"])
+            .register_into_engine(engine, move |t: &mut Tensor, a: INT, b: INT, c: INT| -> ScriptResult<Tensor> {
+                Ok(f(t, &[a, b, c])?)
+            });
+        method(name, ["t: Tensor", "a: int", "b: int", "c: int", "d: int", "Tensor"]).register_into_engine(
+            engine,
+            move |t: &mut Tensor, a: INT, b: INT, c: INT, d: INT| -> ScriptResult<Tensor> { Ok(f(t, &[a, b, c, d])?) },
+        );
     }
-    method(
-        "transpose",
-        ["t: Tensor", "a: int", "b: int", "Tensor"],
-        "Dimensions `a` and `b` exchanged, without copying.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, a: INT, b: INT| -> ScriptResult<Tensor> {
-        Ok(shape::transpose(t, a, b)?)
-    });
-    method("t", ["t: Tensor", "Tensor"], "A matrix transposed, without copying.")
+    method("transpose", ["t: Tensor", "a: int", "b: int", "Tensor"])
+        .register_into_engine(engine, |t: &mut Tensor, a: INT, b: INT| -> ScriptResult<Tensor> {
+            Ok(shape::transpose(t, a, b)?)
+        });
+    method("t", ["t: Tensor", "Tensor"])
         .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Tensor> { Ok(shape::t(t)?) });
-    method(
-        "narrow",
-        ["t: Tensor", "dim: int", "start: int", "length: int", "Tensor"],
-        "`length` elements from `start` along dimension `dim`, without copying.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, dim: INT, start: INT, len: INT| -> ScriptResult<Tensor> {
-        Ok(shape::narrow(t, dim, start, len)?)
-    });
-    method(
-        "select",
-        ["t: Tensor", "dim: int", "index: int", "Tensor"],
-        "Element `index` along dimension `dim`, which goes away.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, dim: INT, i: INT| -> ScriptResult<Tensor> {
-        Ok(shape::select(t, dim, i)?)
-    });
-    method("squeeze", ["t: Tensor", "Tensor"], "Without its dimensions of size 1.")
+    method("narrow", ["t: Tensor", "dim: int", "start: int", "length: int", "Tensor"]).register_into_engine(
+        engine,
+        |t: &mut Tensor, dim: INT, start: INT, len: INT| -> ScriptResult<Tensor> {
+            Ok(shape::narrow(t, dim, start, len)?)
+        },
+    );
+    method("select", ["t: Tensor", "dim: int", "index: int", "Tensor"])
+        .register_into_engine(engine, |t: &mut Tensor, dim: INT, i: INT| -> ScriptResult<Tensor> {
+            Ok(shape::select(t, dim, i)?)
+        });
+    method("squeeze", ["t: Tensor", "Tensor"])
         .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Tensor> { Ok(shape::squeeze(t, None)?) });
-    method("squeeze", ["t: Tensor", "dim: int", "Tensor"], "Without dimension `dim`, if its size is 1.")
+    method("squeeze", ["t: Tensor", "dim: int", "Tensor"])
         .register_into_engine(engine, |t: &mut Tensor, dim: INT| -> ScriptResult<Tensor> {
             Ok(shape::squeeze(t, Some(dim))?)
         });
-    method("unsqueeze", ["t: Tensor", "dim: int", "Tensor"], "With a dimension of size 1 inserted at `dim`.")
+    method("unsqueeze", ["t: Tensor", "dim: int", "Tensor"])
         .register_into_engine(engine, |t: &mut Tensor, dim: INT| -> ScriptResult<Tensor> {
             Ok(shape::unsqueeze(t, dim)?)
         });
-    method("flatten", ["t: Tensor", "Tensor"], "All dimensions made one.")
+    method("flatten", ["t: Tensor", "Tensor"])
         .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Tensor> { Ok(shape::flatten(t, 0, -1)?) });
-    method(
-        "flatten",
-        ["t: Tensor", "first: int", "last: int", "Tensor"],
-        "Dimensions `first` to `last`, both included, made one.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, a: INT, b: INT| -> ScriptResult<Tensor> {
-        Ok(shape::flatten(t, a, b)?)
-    });
-    method("contiguous", ["t: Tensor", "Tensor"], "With its elements in row-major order; copies if they are not.")
+    method("flatten", ["t: Tensor", "first: int", "last: int", "Tensor"])
+        .register_into_engine(engine, |t: &mut Tensor, a: INT, b: INT| -> ScriptResult<Tensor> {
+            Ok(shape::flatten(t, a, b)?)
+        });
+    method("contiguous", ["t: Tensor", "Tensor"])
         .register_into_engine(engine, |t: &mut Tensor| -> ScriptResult<Tensor> { Ok(shape::contiguous(t)?) });
 }
 
 fn joins(engine: &mut Engine) {
     type Join = fn(&[Tensor], i64) -> Result<Tensor>;
-    for (name, f, doc) in [
-        ("cat", join::cat as Join, "Tensors one after another along dimension `dim` (0)."),
-        ("stack", join::stack, "Tensors of one shape along a new dimension `dim` (0)."),
-    ] {
-        method(name, ["tensors: Array", "Tensor"], doc)
+    for (name, f) in [("cat", join::cat as Join), ("stack", join::stack)] {
+        method(name, ["tensors: Array", "Tensor"])
             .register_into_engine(engine, move |list: Array| -> ScriptResult<Tensor> {
                 Ok(f(&tensors(name, &list)?, 0)?)
             });
-        method(name, ["tensors: Array", "dim: int", "Tensor"], doc)
+        method(name, ["tensors: Array", "dim: int", "Tensor"])
             .register_into_engine(engine, move |list: Array, dim: INT| -> ScriptResult<Tensor> {
                 Ok(f(&tensors(name, &list)?, dim)?)
             });
     }
-    method(
-        "index_select",
-        ["t: Tensor", "dim: int", "indices: Tensor or Array", "Tensor"],
-        "Slices along dimension `dim`, in the order of the indices.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, dim: INT, ids: Dynamic| -> ScriptResult<Tensor> {
-        Ok(index::index_select(t, dim, &indices("index_select", &ids, t)?)?)
-    });
-    method(
-        "gather",
-        ["t: Tensor", "dim: int", "indices: Tensor", "Tensor"],
-        "For every index, the element at that place of dimension `dim`; the result has the indices' shape.",
-    )
-    .register_into_engine(engine, |t: &mut Tensor, dim: INT, ids: Tensor| -> ScriptResult<Tensor> {
-        Ok(index::gather(t, dim, &ids)?)
-    });
-    method(
-        "where",
-        ["mask: Tensor", "a: Tensor or number", "b: Tensor or number", "Tensor"],
-        "`a` where the mask is not 0, else `b`; all broadcast.",
-    )
-    .register_into_engine(engine, |mask: &mut Tensor, a: Dynamic, b: Dynamic| -> ScriptResult<Tensor> {
-        Ok(choose(mask, &a, &b)?)
-    });
+    method("index_select", ["t: Tensor", "dim: int", "indices: Tensor or Array", "Tensor"]).register_into_engine(
+        engine,
+        |t: &mut Tensor, dim: INT, ids: Dynamic| -> ScriptResult<Tensor> {
+            Ok(index::index_select(t, dim, &indices("index_select", &ids, t)?)?)
+        },
+    );
+    method("gather", ["t: Tensor", "dim: int", "indices: Tensor", "Tensor"])
+        .register_into_engine(engine, |t: &mut Tensor, dim: INT, ids: Tensor| -> ScriptResult<Tensor> {
+            Ok(index::gather(t, dim, &ids)?)
+        });
+    method("where", ["mask: Tensor", "a: Tensor or number", "b: Tensor or number", "Tensor"])
+        .register_into_engine(engine, |mask: &mut Tensor, a: Dynamic, b: Dynamic| -> ScriptResult<Tensor> {
+            Ok(choose(mask, &a, &b)?)
+        });
 }
 
 fn tensors(name: &str, list: &Array) -> Result<Vec<Tensor>> {

@@ -1,8 +1,8 @@
 //! `testing::`: what `std/test` is made of: where two values differ, and a directory that goes away.
 
 use super::error::placed;
-use super::host::function;
 use super::options_map::type_name;
+use super::registration::function;
 use super::tensor_create::exact;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
@@ -42,26 +42,13 @@ impl Scratch {
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let mut module = Module::new();
-    let doc = [
-        "/// Where `left` and `right` differ, in words; `()` if they are equal. Tensors must agree in dtype and shape.",
-    ];
-    function("difference", ["left: any", "right: any", "string or ()"], doc).set_into_module(
+    function("difference", ["left: any", "right: any", "string or ()"]).set_into_module(
         &mut module,
         |cx: NativeCallContext, left: Dynamic, right: Dynamic| {
             answer(&cx, Walk { cx: &cx, how: How::Equal }.differ("", &left, &right))
         },
     );
-    let doc = [
-        "/// How far `actual` is from `expected` beyond what is let pass, in words; `()` if it is close: numbers, tensors,",
-        "/// and arrays and maps of them.",
-        "///",
-        "/// # Options",
-        "/// - `rtol`: allowed difference relative to the expected value (by dtype, as `torch.testing.assert_close`).",
-        "/// - `atol`: allowed absolute difference (by dtype).",
-        "/// - `equal_nan` (false): whether NaN equals NaN.",
-        "/// - `check_dtype` (true): whether two tensors must have the same dtype.",
-    ];
-    function("closeness", ["actual: any", "expected: any", "options: Map", "string or ()"], doc).set_into_module(
+    function("closeness", ["actual: any", "expected: any", "options: Map", "string or ()"]).set_into_module(
         &mut module,
         |cx: NativeCallContext, actual: Dynamic, expected: Dynamic, options: Map| {
             let how = placed(&cx, read(options).map_err(Into::into))?;
@@ -69,11 +56,7 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
         },
     );
     let c = ctx.clone();
-    let doc = [
-        "/// An empty directory that is removed when the test ends, or the script outside `host test`. The same one in each",
-        "/// call.",
-    ];
-    function("temp_dir", ["string"], doc).set_into_module(&mut module, move |cx: NativeCallContext| {
+    function("temp_dir", ["string"]).set_into_module(&mut module, move |cx: NativeCallContext| {
         let dir = placed(&cx, c.scratch.dir().map_err(Into::into))?;
         c.access.allow_write(&dir);
         Ok::<_, Box<EvalAltResult>>(dir.display().to_string())

@@ -1,7 +1,7 @@
 //! `text::`: what recipes need to word a message or line up a table, and Rhai has no exact way to do.
 
 use super::error::placed;
-use super::host::function;
+use super::registration::function;
 use crate::engine::error::Error;
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Module, NativeCallContext};
 use unicode_width::UnicodeWidthStr;
@@ -11,40 +11,13 @@ const PLACES: INT = 17;
 
 pub(super) fn register(engine: &mut Engine) {
     let mut module = Module::new();
-    let doc = [
-        "/// The one of `choices` that is most like `word`, if any is like it; `()` otherwise: for \"did you mean\".",
-        "///",
-        "/// # Example",
-        "/// ```rhai",
-        "/// text::nearest(\"cosin\", [\"constant\", \"linear\", \"cosine\"]) == \"cosine\"",
-        "/// ```",
-    ];
-    function("nearest", ["word: string", "choices: Array", "string or ()"], doc).set_into_module(&mut module, nearest);
-    let doc = [
-        "/// Columns that `text` takes in a terminal: wide characters count two, marks above letters none.",
-        "///",
-        "/// # Example",
-        "/// ```rhai",
-        "/// text::width(\"naïve\") == 5",
-        "/// ```",
-    ];
-    function("width", ["text: string", "int"], doc).set_into_module(&mut module, |text: &str| text.width() as INT);
-    let doc = [
-        "/// `x` with exactly `places` digits behind the point, rounded: 1.5 is \"1.50\". inf and NaN as such.",
-        "///",
-        "/// # Errors",
-        "/// If `places` is not in 0..=17.",
-        "///",
-        "/// # Example",
-        "/// ```rhai",
-        "/// text::fixed(2.0 / 3.0, 3) == \"0.667\"",
-        "/// ```",
-    ];
-    function("fixed", ["x: float", "places: int", "string"], doc)
+    function("nearest", ["word: string", "choices: Array", "string or ()"]).set_into_module(&mut module, nearest);
+    function("width", ["text: string", "int"]).set_into_module(&mut module, |text: &str| text.width() as INT);
+    function("fixed", ["x: float", "places: int", "string"])
         .set_into_module(&mut module, |cx: NativeCallContext, x: FLOAT, places: INT| {
             placed(&cx, fixed(x, places).map_err(Into::into))
         });
-    function("fixed", ["x: int", "places: int", "string"], doc)
+    function("fixed", ["x: int", "places: int", "string"])
         .set_into_module(&mut module, |cx: NativeCallContext, x: INT, places: INT| {
             placed(&cx, fixed(x as FLOAT, places).map_err(Into::into))
         });

@@ -1,7 +1,7 @@
 //! Tokenizers in scripts: `model.tokenizer`.
 
-use super::host::function;
 use super::ids::token_ids;
+use super::registration::{function, getter};
 use super::{OptionsMap, ScriptResult};
 use crate::engine::error::Error;
 use crate::engine::tokenizer::{Message, Tokenizer};
@@ -10,34 +10,29 @@ use rhai::{Array, Dynamic, Engine, INT, Map};
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Tokenizer>("Tokenizer");
     let id = |id: Option<u32>| id.map_or(Dynamic::UNIT, |id| Dynamic::from(INT::from(id)));
+    let ids: [(&str, fn(&Tokenizer) -> Option<u32>); 3] =
+        [("bos_id", Tokenizer::bos_id), ("eos_id", Tokenizer::eos_id), ("pad_id", Tokenizer::pad_id)];
+    for (name, of) in ids {
+        getter(name, "Tokenizer", "int or ()").register_into_engine(engine, move |t: &mut Tokenizer| id(of(t)));
+    }
+    getter("chat_template", "Tokenizer", "string or ()").register_into_engine(engine, |t: &mut Tokenizer| {
+        t.chat_template().map_or(Dynamic::UNIT, |s| s.to_string().into())
+    });
     engine
         .register_get("vocab_size", |t: &mut Tokenizer| t.vocab_size() as INT)
-        .register_get("bos_id", move |t: &mut Tokenizer| id(t.bos_id()))
-        .register_get("eos_id", move |t: &mut Tokenizer| id(t.eos_id()))
-        .register_get("pad_id", move |t: &mut Tokenizer| id(t.pad_id()))
-        .register_get("chat_template", |t: &mut Tokenizer| {
-            t.chat_template().map_or(Dynamic::UNIT, |s| s.to_string().into())
-        })
         .register_fn("to_string", |t: &mut Tokenizer| format!("Tokenizer({} tokens)", t.vocab_size()))
         .register_fn("to_debug", |t: &mut Tokenizer| format!("Tokenizer({} tokens)", t.vocab_size()));
-    let doc = ["/// Token ids of `text`. Options: `bos` (false), `eos` (false): add the begin or end token."];
-    function("encode", ["tokenizer: Tokenizer", "text: string", "Array"], doc)
+    function("encode", ["tokenizer: Tokenizer", "text: string", "Array"])
         .register_into_engine(engine, |t: &mut Tokenizer, text: &str| encode(t, text, Map::new()));
-    function("encode", ["tokenizer: Tokenizer", "text: string", "options: Map", "Array"], doc)
+    function("encode", ["tokenizer: Tokenizer", "text: string", "options: Map", "Array"])
         .register_into_engine(engine, encode);
-    let doc = ["/// Text of token ids. Options: `special` (false): spell special tokens out."];
-    function("decode", ["tokenizer: Tokenizer", "ids: Array", "string"], doc)
+    function("decode", ["tokenizer: Tokenizer", "ids: Array", "string"])
         .register_into_engine(engine, |t: &mut Tokenizer, ids: Array| decode(t, ids, Map::new()));
-    function("decode", ["tokenizer: Tokenizer", "ids: Array", "options: Map", "string"], doc)
+    function("decode", ["tokenizer: Tokenizer", "ids: Array", "options: Map", "string"])
         .register_into_engine(engine, decode);
-    let doc = [
-        "/// The model's chat template over `messages`, each `#{ role, content }`: the text to generate from.",
-        "///",
-        "/// Options: `add_generation_prompt` (true): end where the assistant's answer begins.",
-    ];
-    function("apply_template", ["tokenizer: Tokenizer", "messages: Array", "string"], doc)
+    function("apply_template", ["tokenizer: Tokenizer", "messages: Array", "string"])
         .register_into_engine(engine, |t: &mut Tokenizer, messages: Array| apply(t, messages, Map::new()));
-    function("apply_template", ["tokenizer: Tokenizer", "messages: Array", "options: Map", "string"], doc)
+    function("apply_template", ["tokenizer: Tokenizer", "messages: Array", "options: Map", "string"])
         .register_into_engine(engine, apply);
 }
 
