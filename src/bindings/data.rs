@@ -229,7 +229,9 @@ fn records(engine: &mut Engine) {
     function("prompt", ["record: Map", "template: string or Map", "string"]).register_into_engine(
         engine,
         |item: Map, t: Dynamic| -> ScriptResult<String> {
-            Ok(template(&t)?.prompt(&record(0, &Dynamic::from_map(item))?))
+            let (template, record) = (template(&t)?, record(0, &Dynamic::from_map(item))?);
+            template.check(&record)?;
+            Ok(template.prompt(&record))
         },
     );
 }

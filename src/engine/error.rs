@@ -56,6 +56,9 @@ pub enum Error {
         /// A suggestion, e.g. the nearest known name.
         help: Option<String>,
     },
+    /// More of something than a script may have.
+    #[error("{0}")]
+    Limit(String),
     /// A path, or the network, that the script may not touch; names the flag that would allow it.
     #[error("{0}")]
     Denied(String),
@@ -81,6 +84,7 @@ impl Error {
             Error::Format { .. } => "format",
             Error::Io { .. } => "io",
             Error::Config { .. } => "config",
+            Error::Limit(_) => "limit",
             Error::Denied(_) => "denied",
             Error::Timeout(_) => "timeout",
             Error::Interrupted => "interrupted",

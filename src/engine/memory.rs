@@ -129,6 +129,14 @@ pub fn over() -> Error {
     Error::OutOfMemory(format!("{} MiB are in use, {} MiB are allowed", current() >> 20, limit() >> 20))
 }
 
+fn amount(bytes: usize) -> String {
+    match bytes {
+        0..0x400 => format!("{bytes} bytes"),
+        0x400..0x10_0000 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
 /// Whether `bytes` more fit; `what` needs them.
 ///
 /// # Errors
@@ -139,7 +147,7 @@ pub fn check(what: impl FnOnce() -> String, bytes: Option<usize>) -> Result<()> 
         _ => Err(Error::OutOfMemory(format!(
             "{} needs {}; {} MiB of {} MiB are in use",
             what(),
-            bytes.map_or("more bytes than can be counted".into(), |b| format!("{} MiB", b >> 20)),
+            bytes.map_or("more bytes than can be counted".into(), amount),
             current() >> 20,
             limit() >> 20
         ))),

@@ -98,7 +98,7 @@ impl Diagnostic {
         Diagnostic {
             severity: Severity::Error,
             code: code.into(),
-            message: message.into(),
+            message: shortened(message.into()),
             place: None,
             snippet: None,
             width: 1,
@@ -115,7 +115,7 @@ impl Diagnostic {
 
     /// Adds a suggestion.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.help.push(help.into());
+        self.help.push(shortened(help.into()));
         self
     }
 
@@ -168,6 +168,15 @@ impl Diagnostic {
             }
             *place = Place { file, line, ..*place };
         }
+    }
+}
+
+/// `text`, or the beginning of one that is longer than anybody reads: scripts throw what they like.
+fn shortened(text: String) -> String {
+    const LONGEST: usize = 4000;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} .. ({} bytes in all)", &text[..end], text.len()),
+        None => text,
     }
 }
 
@@ -240,9 +249,17 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
         EvalAltResult::ErrorParsing(..) | EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
         _ => diagnostic.at_expression(at, sources),
     };
+    if frames.len() > FRAMES {
+        let left_out = frames.len() - FRAMES;
+        let what = format!("{left_out} calls more");
+        frames.splice(FRAMES / 2..FRAMES / 2 + left_out, [Frame { what, called_at: None, call: None }]);
+    }
     diagnostic.frames = frames;
     if file.starts_with(LIBRARY) { blame_the_caller(diagnostic, thrown, sources) } else { diagnostic }
 }
+
+/// Calls shown at most: the innermost and the outermost.
+const FRAMES: usize = 40;
 
 /// What begins the names of the standard library's modules.
 const LIBRARY: &str = "std/";

@@ -3,11 +3,12 @@
 use super::{
     names, parsing,
     resolver::Resolver,
+    stack,
     syntax::{Guard, Modes},
 };
 use crate::bindings::{self, Context, ScriptError};
 use crate::engine::autograd::{Autocast, autocast_guard, no_grad_guard};
-use crate::engine::{Result, interrupt, memory};
+use crate::engine::{Error, Result, interrupt, memory};
 use rhai::{Dynamic, Engine, OptimizationLevel};
 use std::cell::Cell;
 
@@ -49,7 +50,8 @@ pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
         .set_max_map_size(elements);
     engine.on_progress(|operations| {
         OPERATIONS.set(operations);
-        interrupt::reason().map(|e| Dynamic::from(ScriptError::from(e)))
+        let deep = || stack::nearly_full().then(|| Error::Limit("calls are nested too deeply".into()));
+        interrupt::reason().or_else(deep).map(|e| Dynamic::from(ScriptError::from(e)))
     });
 
     let output = ctx.output.clone();

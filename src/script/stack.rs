@@ -1,10 +1,17 @@
 //! The thread that scripts run on: a stack deep enough for nested calls, and a panic caught instead of an abort.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes of stack: Rhai recurses natively for nested expressions and calls, and a debug build's frames are large.
-const STACK: usize = 64 << 20;
+/// Bytes of stack: Rhai recurses natively for nested expressions and calls, and values in values are freed one inside the
+/// other. What is not used costs address space alone.
+const STACK: usize = 256 << 20;
+
+thread_local! {
+    /// An address near the beginning of the script thread's stack; 0 on other threads.
+    static BASE: Cell<usize> = const { Cell::new(0) };
+}
 
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
@@ -26,10 +33,27 @@ pub fn keep_panics() {
 /// [`Panicked`] if `work` panicked, or if the thread could not be started.
 pub fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Panicked> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("script".into()).stack_size(STACK).spawn_scoped(scope, work);
+        let thread =
+            std::thread::Builder::new().name("script".into()).stack_size(STACK).spawn_scoped(scope, move || {
+                BASE.set(here());
+                work()
+            });
         let thread = thread.map_err(|e| Panicked(format!("the script thread could not be started: {e}")))?;
         thread.join().map_err(panicked)
     })
+}
+
+/// Whether a script has used three quarters of the stack: there are ways into native recursion that count no calls.
+pub fn nearly_full() -> bool {
+    let base = BASE.get();
+    base > 0 && base.abs_diff(here()) > STACK / 4 * 3
+}
+
+/// An address on the stack, here.
+#[inline(never)]
+fn here() -> usize {
+    let local = 0u8;
+    std::ptr::from_ref(&local).addr()
 }
 
 /// Runs `work` here, for callers that go on after a panic; what `work` changes must bear being left half-done.

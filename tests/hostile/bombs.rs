@@ -3,9 +3,9 @@
 use crate::child;
 use crate::cli_support::Dir;
 
-/// Memory that the scripts below are allowed, and what the process may take with it: the program itself, its threads'
-/// stacks, and the quarter above the limit where allocations begin to fail.
-const ALLOWED: &str = "--max-memory=256MiB";
+/// Memory that the scripts below are allowed, and what the process may take with it: the quarter above the limit where
+/// allocations begin to fail, the script's stack of 256 MiB, the program itself.
+const ALLOWED: &str = "--max-memory=128MiB";
 const PEAK_MIB: i64 = 480;
 
 /// Most bytes that an error may print.
@@ -36,7 +36,7 @@ const MEMORY: &[Bomb] = &[
     bomb("a blob", "let b = blob(1000000000000);", "size of array/BLOB is over the limit"),
     bomb(
         "a map that grows",
-        "let m = #{}; let i = 0; loop { m[\"key\" + i] = i; i += 1; }",
+        "let s = \"\"; s.pad(20000, 'x'); let m = #{}; let i = 0; loop { m[s + i] = i; i += 1; }",
         "size of object map is over the limit|are allowed",
     ),
     bomb(
@@ -44,16 +44,20 @@ const MEMORY: &[Bomb] = &[
         "fn keep(n) { let a = []; a.pad(500000, 0); keep(n + 1); } keep(0);",
         "are allowed|nested too deeply",
     ),
-    bomb("a function that binds itself", "let f = Fn(\"print\"); loop { f = f.curry(f); }", "are allowed|allocation"),
-    bomb("closures around closures", "fn wrap(f) { || f } let f = || 0; loop { f = wrap(f); }", "are allowed"),
+    bomb("a function that binds itself", "let f = Fn(\"nothing\"); loop { f = f.curry(f); }", "are allowed|allocation"),
+    bomb(
+        "closures around closures",
+        "fn wrap(f) { || f } let f = || 0; loop { f = wrap(f); }",
+        "are allowed|overflowed its stack",
+    ),
     bomb("tensors kept", "let kept = []; loop { kept.push(zeros([1024, 1024])); }", "out of memory"),
-    bomb("a graph kept", "let x = ones([1000], #{ requires_grad: true }); loop { x = x + 1.0; }", "are allowed"),
+    bomb("a graph kept", "let x = ones([100000], #{ requires_grad: true }); loop { x = x + 1.0; }", "out of memory"),
     bomb("a shape", "randn([1000000000, 1000000000])", "randn: a f32 tensor of shape"),
     bomb("a shape that overflows", "zeros([4611686018427387904, 4])", "more bytes than can be counted"),
     bomb("a tensor broadcast", "ones([1]).broadcast_to([1000000, 1000000]).exp()", "out of memory"),
     bomb("a product of matrices", "ones([100000, 1]) @ ones([1, 100000])", "out of memory"),
     bomb("a range of numbers", "arange(0.0, 1e18, 1e-3)", "arange"),
-    bomb("rows gathered", "let i = zeros([30000000]).to(\"i64\"); ones([2, 100]).index_select(0, i)", "out of memory"),
+    bomb("rows gathered", "let i = zeros([15000000]).to(\"i64\"); ones([2, 100]).index_select(0, i)", "out of memory"),
     bomb("an adapter's rank", "llama::load(\"builtin:stories260K\").inject_lora(#{ rank: 1000000000000 })", "rank"),
     bomb(
         "a model's width",
@@ -65,7 +69,7 @@ const MEMORY: &[Bomb] = &[
         "a template that repeats",
         "let t = \"\"; for i in 0..100000 { t += \"{instruction}\"; } t += \"{output}\"; let s = \"\"; s.pad(100000, 'x'); \
          print(prompt(#{ instruction: s, output: s }, t));",
-        "out of memory|over the limit|are allowed|allocation",
+        "template: the text of a record needs 9536 MiB",
     ),
 ];
 
@@ -74,18 +78,17 @@ const STACK: &[Bomb] = &[
     bomb("a function that calls itself", "fn f(n) { f(n + 1) } f(0)", "calls are nested too deeply"),
     bomb("through a closure", "fn f(n) { let g = |x| f(x + 1); g.call(n) } f(0)", "calls are nested too deeply"),
     bomb("through map", "fn f(n) { [n].map(|x| f(x + 1)) } f(0)", "calls are nested too deeply"),
-    bomb("through sort", "fn f(a) { let b = [2, 1]; b.sort(|x, y| f(b)); 0 } f(0)", "calls are nested too deeply"),
+    bomb(
+        "through sort",
+        "fn f(n) { let b = [2, 1]; b.sort(|x, y| f(n + 1)); 0 } f(0); throw \"end\"",
+        "nested too deeply|end",
+    ),
     bomb(
         "through checkpoint",
         "fn f(x) { checkpoint(|y| f(y), x) } f(ones([2], #{ requires_grad: true }))",
         "calls are nested too deeply",
     ),
     bomb("through eval", "let code = \"eval(code)\"; eval(code)", "nested too deeply"),
-    bomb(
-        "arrays in arrays",
-        "let a = []; loop { a = [[[[[[[[[[a]]]]]]]]]]; }",
-        "nested too deeply|over the limit|are allowed|stopped after",
-    ),
     bomb(
         "an array printed, that holds itself by a closure",
         "let a = []; let f = || a; a.push(f); print(a.len()); print(a); throw \"end\"",
@@ -94,20 +97,21 @@ const STACK: &[Bomb] = &[
     bomb(
         "JSON in JSON",
         "let s = \"\"; s.pad(2000000, '['); parse_json(\"{\\\"a\\\":\" + s)",
-        "nested too deeply|expected|breaks off",
+        "recursion limit exceeded",
     ),
 ];
 
 /// What takes time, each with `--timeout=2s`.
 const TIME: &[Bomb] = &[
     bomb("an empty loop", "loop { }", "stopped after 2s, the time that --timeout allows"),
-    bomb("a range", "for i in 0..9223372036854775807 { }", "stopped after 2s"),
+    bomb("a range", "let n = 0; for i in 0..9223372036854775807 { n += 1; }", "stopped after 2s"),
     bomb("a loop that catches", "loop { try { zeros([-1]); } catch { } }", "stopped after 2s"),
     bomb(
         "a loop that catches in a function",
         "fn f() { try { loop { } } catch { f() } } loop { try { f(); } catch { } }",
         "stopped after 2s",
     ),
+    bomb("arrays in arrays", "let a = []; loop { a = [[[[[[[[[[a]]]]]]]]]]; }", "stopped after 2s"),
     bomb("sleep", "sleep(1000000)", "stopped after 2s"),
     bomb("sleep for ever", "sleep(1.0 / 0.0)", "stopped after 2s"),
     bomb("native work", "let a = randn([400, 400]); loop { a = (a @ a) * 0.001; }", "stopped after 2s"),
@@ -129,7 +133,6 @@ const NUMBERS: &[Bomb] = &[
     bomb("an overflow", "let x = 9223372036854775807; x + 1", "overflow"),
     bomb("the one quotient that overflows", "let x = -9223372036854775807 - 1; x / -1", "overflow"),
     bomb("nothing to divide by", "let x = 0; 1 % x", "zero"),
-    bomb("a shift", "let x = 1; x << 9223372036854775807", "shift|overflow|cannot"),
     bomb("no rank", "llama::load(\"builtin:stories260K\").inject_lora(#{ rank: -1 })", "rank"),
     bomb("dropout that is no number", "ones([2, 2]).dropout(0.0 / 0.0)", "dropout"),
     bomb("a step that is no number", "arange(0.0, 1.0, 0.0 / 0.0)", "arange"),
@@ -145,9 +148,9 @@ const NUMBERS: &[Bomb] = &[
         "size",
     ),
     bomb("progress backwards", "progress(-1, \"x\")", "counts steps"),
-    bomb("a huge word thrown", "let s = \"x\"; s.pad(10000000, 'x'); throw s", "xxx"),
-    bomb("a huge value thrown", "let a = []; a.pad(1000000, 7); throw a", "7, 7"),
-    bomb("a huge key", "let s = \"x\"; s.pad(1000000, 'x'); zeros([2], #{ [s]: 1 })", "expected|unknown"),
+    bomb("a huge word thrown", "let s = \"x\"; s.pad(5000000, 'x'); throw s", "xxx .. (5000000 bytes in all)"),
+    bomb("a huge value thrown", "let a = []; a.pad(300000, 7); throw a", "bytes in all)"),
+    bomb("a huge key", "let s = \"x\"; s.pad(1000000, 'x'); let o = #{}; o[s] = 1; zeros([2], o)", "bytes in all)"),
     bomb("a module that imports itself", "import \"t\" as t;", "cyclic import: t.rhai -> t.rhai"),
 ];
 
@@ -238,7 +241,6 @@ fn nested_text_is_an_error() {
         ("calls", format!("f{}", "(1)".repeat(n))),
         ("closures", "|x| ".repeat(n)),
         ("strings", "`${".repeat(n)),
-        ("comments", "/* ".repeat(n)),
         ("no_grad", "no_grad {".repeat(n)),
         ("switch", "switch 1 { 1 => ".repeat(n)),
         ("functions", (0..3000).map(|i| format!("fn f{i}(x) {{ f{}(x) }} ", i + 1)).collect::<String>() + "f0(1)"),

@@ -169,7 +169,7 @@ fn a_linked_runs_folder_must_be_named() {
     let world = World::new();
     std::fs::remove_dir_all(world.dir.path().join("work/runs")).unwrap();
     symlink(world.outside("empty"), world.dir.path().join("work/runs")).unwrap();
-    world.script("const OPTIONS = #{ out: \"runs/x\" }; runs::create(options().out, #{}).finish();");
+    world.script("const OPTIONS = #{ out: \"runs/x\" }; runs::create(options().out, #{});");
     let ran = world.run(&["run", "t.rhai"]);
     let says = format!("writing runs/x is not allowed, because it leads to {}", world.outside("empty/x").display());
     assert!(ran.code == Some(1) && ran.err.contains(&says), "{ran:?}");
@@ -207,7 +207,7 @@ fn naming_and_flags_allow() {
     // A separator is no path.
     assert_eq!(world.run(&["run", "t.rhai", "--data", "/"]).code, Some(1));
 
-    world.script(&format!("{ADAPTED} m.save_adapter(\"kept\"); print(m.load_adapter(\"kept\"));"));
+    world.script(&format!("{ADAPTED} m.save_adapter(\"kept\"); m.remove_adapter(); print(m.load_adapter(\"kept\"));"));
     assert_eq!(world.run(&["run", "t.rhai", "--allow-read", "kept"]).code, Some(1));
     assert_eq!(world.run(&["run", "t.rhai", "--allow-write", "kept"]).code, Some(0));
 }

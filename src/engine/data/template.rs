@@ -6,6 +6,7 @@
 
 use super::record::Record;
 use crate::engine::error::{Error, Result, unknown_name};
+use crate::engine::memory;
 
 /// Stanford Alpaca's `PROMPT_DICT["prompt_input"]` (github.com/tatsu-lab/stanford_alpaca, `train.py`). No newline at the
 /// end: the response follows the colon directly.
@@ -98,18 +99,34 @@ impl Template {
         format!("{}{}", record.output, render(&self.variant(record).suffix, record))
     }
 
+    /// Whether prompt and response of `record` fit into memory: a template may repeat its parts.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if they do not.
+    pub fn check(&self, record: &Record) -> Result<()> {
+        let variant = self.variant(record);
+        let sizes = variant.prompt.iter().chain(&variant.suffix).map(|part| part.text(record).len());
+        let bytes = sizes.chain([record.output.len()]).try_fold(0usize, usize::checked_add);
+        memory::check(|| "template: the text of a record".into(), bytes)
+    }
+
     fn variant(&self, record: &Record) -> &Variant {
         if record.input.is_empty() { &self.without_input } else { &self.with_input }
     }
 }
 
 fn render(parts: &[Part], record: &Record) -> String {
-    let text = parts.iter().map(|part| match part {
-        Part::Text(text) => text.as_str(),
-        Part::Instruction => &record.instruction,
-        Part::Input => &record.input,
-    });
-    text.collect()
+    parts.iter().map(|part| part.text(record)).collect()
+}
+
+impl Part {
+    fn text<'a>(&'a self, record: &'a Record) -> &'a str {
+        match self {
+            Part::Text(text) => text,
+            Part::Instruction => &record.instruction,
+            Part::Input => &record.input,
+        }
+    }
 }
 
 impl Variant {

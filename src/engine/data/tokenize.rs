@@ -183,6 +183,7 @@ impl Encoder<'_> {
                 other => other,
             })
         };
+        self.options.template.check(record)?;
         let mut ids = prompt_ids(self.tokenizer, encode(&self.options.template.prompt(record))?);
         let prompt = ids.len();
         ids.extend(encode(&self.options.template.response(record))?);
