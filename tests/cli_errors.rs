@@ -28,7 +28,7 @@ error[unknown-function]: no function `pad` takes (array, int)
   = in `inner`, called at t.rhai:5:27: inner([v])
   = in a closure called by `map` at t.rhai:5:19: xs.map(|v| inner([v]))
   = in `outer`, called at t.rhai:6:1: outer([1, 2])
-  = help: candidate: pad(array: array, len: int, item: any)
+  = help: candidate: pad(array: array, len: int, item: any): `item` missing
 "
     );
 }

@@ -6,6 +6,7 @@
 //! open, so another process may change it between the check and the use.
 
 use super::resolve::{links_in, resolve};
+use crate::engine::hub::Hub;
 use crate::engine::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -66,7 +67,7 @@ impl Access {
     /// What every script may do: see the module's description.
     pub fn restricted() -> Self {
         let cwd = std::env::current_dir().and_then(|d| d.canonicalize());
-        Self::below(cwd.ok(), model_cache().and_then(|c| resolve(&c).ok()))
+        Self::below(cwd.ok(), resolve(&Hub::from_env().cache).ok())
     }
 
     fn below(cwd: Option<PathBuf>, cache: Option<PathBuf>) -> Self {
@@ -269,16 +270,6 @@ impl Access {
             with(&mut rules.write().unwrap_or_else(PoisonError::into_inner));
         }
     }
-}
-
-/// Hugging Face's cache of downloaded models, where its own variables or the usual place put it.
-fn model_cache() -> Option<PathBuf> {
-    let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    let home = || std::env::home_dir().filter(|p| p.is_absolute());
-    let cache = || dir("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")));
-    dir("HF_HUB_CACHE")
-        .or_else(|| Some(dir("HF_HOME")?.join("hub")))
-        .or_else(|| Some(cache()?.join("huggingface").join("hub")))
 }
 
 /// `text` as a shell takes it for one word.

@@ -16,6 +16,11 @@ pub trait Output: Reporter {
     /// One line for standard error, about the run rather than of it; `--quiet` silences it.
     fn note(&self, text: &str);
 
+    /// Takes progress off the screen until the answer is dropped: a person is asked something.
+    fn aside(&self) -> Box<dyn Send> {
+        Box::new(())
+    }
+
     /// What values are laid out for.
     fn screen(&self) -> Screen {
         Screen::default()
@@ -66,6 +71,8 @@ pub struct HostContext {
     pub max_ops: u64,
     /// The temporary directory of the script, or of the test that runs now.
     pub scratch: Scratch,
+    /// Whether there is a prompt for pauses: `-i`, or a session. Without one, `breakpoint()` only says so.
+    pub pausable: bool,
 }
 
 impl HostContext {
@@ -80,6 +87,7 @@ impl HostContext {
             access: Access::restricted(),
             max_ops: 0,
             scratch: Scratch::default(),
+            pausable: false,
         }
     }
 }

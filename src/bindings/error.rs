@@ -1,27 +1,168 @@
-//! Engine errors as script errors: thrown where the binding was called, caught as a value with facts.
+//! Errors inside scripts: thrown where the binding was called, caught as a value with facts.
 //!
 //! ```rhai
 //! try { llama::load("nowhere.gguf") } catch (e) { print(`${e.kind}: ${e.message}`) }
 //! ```
+//!
+//! An engine error is thrown as a [`ScriptError`]. Rhai's own errors become one when they are caught, so that `catch (e)`
+//! binds the same kind of value for both; what a script throws itself stays what it is.
 
 use crate::engine::Error;
-use rhai::{Dynamic, Engine, EvalAltResult, NativeCallContext, Position};
-use std::sync::Arc;
+use crate::engine::error::Fact;
+use rhai::{Dynamic, Engine, EvalAltResult, INT, ImmutableString, Map, NativeCallContext, Position};
+use std::sync::{Arc, OnceLock};
 
-/// An engine error inside a script: what `catch (e)` binds.
+/// What `catch (e)` binds.
 #[derive(Debug, Clone)]
-pub struct ScriptError(Arc<Error>);
+pub struct ScriptError {
+    /// `None` for an error of Rhai's own, which is that of `caught`.
+    engine: Option<Arc<Error>>,
+    caught: Option<Arc<Caught>>,
+}
+
+/// An error as it was when it was caught: with its calls and positions.
+#[derive(Debug)]
+pub struct Caught {
+    error: Box<EvalAltResult>,
+    file: String,
+    explain: Explain,
+    explained: OnceLock<Explained>,
+}
+
+/// How errors of Rhai's own are put into words, which takes time and is done when somebody asks.
+#[derive(Clone)]
+pub struct Explain(pub Arc<ExplainFn>);
+
+/// The engine, the error, and the file that it was caught in.
+pub type ExplainFn = dyn Fn(&Engine, &EvalAltResult, &str) -> Explained + Send + Sync;
+
+impl std::fmt::Debug for Explain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Explain")
+    }
+}
+
+/// An error of Rhai's own, in words.
+#[derive(Debug, Default)]
+pub struct Explained {
+    /// Short, stable name of the kind of problem.
+    pub kind: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Vec<String>,
+}
 
 impl ScriptError {
-    /// The engine's error.
-    pub fn get(&self) -> &Error {
-        &self.0
+    /// The engine's error, if it is one.
+    pub fn engine_error(&self) -> Option<&Error> {
+        self.engine.as_deref()
+    }
+
+    /// The error as it was thrown first, and the file that the `try` stood in, if it was caught.
+    pub fn caught(&self) -> Option<(&EvalAltResult, &str)> {
+        self.caught.as_ref().map(|c| (&*c.error, c.file.as_str()))
+    }
+
+    /// `error`, caught in `file`: as a value, and as what `throw;` throws on. What a script has thrown itself is given
+    /// back as it is.
+    ///
+    /// # Errors
+    /// The error, if scripts cannot catch it: an interruption, a limit.
+    pub fn catch(
+        error: Box<EvalAltResult>,
+        file: &str,
+        explain: &Explain,
+    ) -> Result<(Dynamic, Box<EvalAltResult>), Box<EvalAltResult>> {
+        let inner = error.unwrap_inner();
+        if !inner.is_catchable() || inner.is_pseudo_error() {
+            return Err(error);
+        }
+        let thrown = if let EvalAltResult::ErrorRuntime(value, _) = inner { Some(value.clone()) } else { None };
+        let engine = match thrown.as_ref().map(|value| (value, value.clone().try_cast::<ScriptError>())) {
+            None => None,
+            Some((_, Some(known))) if known.caught.is_none() => known.engine,
+            // Thrown by a script, or thrown on: then where it came from first is what matters.
+            Some((value, _)) => return Ok((value.clone(), error)),
+        };
+        let caught = Caught { error, file: file.to_string(), explain: explain.clone(), explained: OnceLock::new() };
+        let value = Dynamic::from(ScriptError { engine, caught: Some(Arc::new(caught)) });
+        Ok((value.clone(), Box::new(EvalAltResult::ErrorRuntime(value, Position::NONE))))
+    }
+
+    /// What is wrong: the engine's words, or those for Rhai's error.
+    fn message(&self, engine: &Engine) -> String {
+        self.say(engine, ToString::to_string, |e| e.message.clone())
+    }
+
+    fn say(&self, engine: &Engine, own: fn(&Error) -> String, rhai: fn(&Explained) -> String) -> String {
+        match (&self.engine, &self.caught) {
+            (Some(err), _) => own(err),
+            (None, Some(c)) => rhai(c.explained.get_or_init(|| (c.explain.0)(engine, &c.error, &c.file))),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// File, line and column where it was thrown, once it was caught.
+    fn place(&self) -> Option<(ImmutableString, Position)> {
+        let caught = self.caught.as_ref()?;
+        let mut file: ImmutableString = caught.file.as_str().into();
+        let mut error = &*caught.error;
+        loop {
+            error = match error {
+                EvalAltResult::ErrorInFunctionCall(_, source, inner, _) => {
+                    if !source.is_empty() {
+                        file = source.as_str().into();
+                    }
+                    inner
+                }
+                EvalAltResult::ErrorInModule(name, inner, _) => {
+                    file = name.as_str().into();
+                    inner
+                }
+                innermost => return Some((file, innermost.position())),
+            }
+        }
+    }
+
+    fn values(&self) -> Map {
+        let from_engine = self.engine.iter().flat_map(|e| e.facts()).map(|(name, fact)| (name.into(), script(fact)));
+        let mut values: Map = from_engine.collect();
+        if let (None, Some(caught)) = (&self.engine, &self.caught) {
+            use EvalAltResult as E;
+            match caught.error.unwrap_inner() {
+                E::ErrorArrayBounds(size, index, _) | E::ErrorStringBounds(size, index, _) => {
+                    values.insert("index".into(), (*index).into());
+                    values.insert("size".into(), (*size as INT).into());
+                }
+                E::ErrorVariableNotFound(name, _)
+                | E::ErrorPropertyNotFound(name, _)
+                | E::ErrorModuleNotFound(name, _) => {
+                    values.insert("name".into(), name.into());
+                }
+                E::ErrorFunctionNotFound(signature, _) => {
+                    let name = signature.split(" (").next().unwrap_or(signature);
+                    values.insert("name".into(), name.into());
+                }
+                _ => {}
+            }
+        }
+        values
+    }
+}
+
+fn script(fact: Fact) -> Dynamic {
+    match fact {
+        Fact::Int(n) => n.into(),
+        Fact::Text(text) => text.into(),
+        Fact::Shape(dims) => dims.iter().map(|d| Dynamic::from(*d as INT)).collect::<Vec<_>>().into(),
+        Fact::Texts(list) => list.into_iter().map(Dynamic::from).collect::<Vec<_>>().into(),
     }
 }
 
 impl From<Error> for ScriptError {
     fn from(err: Error) -> Self {
-        ScriptError(Arc::new(err))
+        ScriptError { engine: Some(Arc::new(err)), caught: None }
     }
 }
 
@@ -73,9 +214,10 @@ impl Carried {
 /// for functions of modules (`llama::load`).
 pub(super) fn placed<T>(
     ctx: &NativeCallContext,
-    result: Result<T, Box<EvalAltResult>>,
+    result: Result<T, impl Into<Box<EvalAltResult>>>,
 ) -> Result<T, Box<EvalAltResult>> {
-    result.map_err(|mut e| {
+    result.map_err(|e| {
+        let mut e = e.into();
         if e.position().is_none() {
             e.set_position(ctx.call_position());
         }
@@ -84,13 +226,30 @@ pub(super) fn placed<T>(
 }
 
 pub(super) fn register(engine: &mut Engine) {
+    type Cx<'a> = NativeCallContext<'a>;
     engine
         .register_type_with_name::<ScriptError>("Error")
-        .register_get("kind", |e: &mut ScriptError| e.0.kind())
-        .register_get("message", |e: &mut ScriptError| e.0.to_string())
-        .register_get("help", |e: &mut ScriptError| e.0.help().unwrap_or_default().to_string())
-        .register_fn("to_string", |e: &mut ScriptError| e.0.to_string())
-        .register_fn("to_debug", |e: &mut ScriptError| format!("Error({}: {})", e.0.kind(), e.0));
+        .register_get("kind", |cx: Cx, e: &mut ScriptError| e.say(cx.engine(), |e| e.kind().into(), |e| e.kind.clone()))
+        .register_get("message", |cx: Cx, e: &mut ScriptError| e.message(cx.engine()))
+        .register_get("help", |cx: Cx, e: &mut ScriptError| {
+            e.say(cx.engine(), |e| e.help().unwrap_or_default().into(), |e| e.help.join("\n"))
+        })
+        .register_get("op", |e: &mut ScriptError| {
+            e.engine_error().and_then(Error::op).map_or(Dynamic::UNIT, Into::into)
+        })
+        .register_get("values", |e: &mut ScriptError| e.values())
+        .register_get("file", |e: &mut ScriptError| e.place().map_or(Dynamic::UNIT, |(file, _)| file.into()))
+        .register_get("line", |e: &mut ScriptError| count(e.place().and_then(|(_, at)| at.line())))
+        .register_get("column", |e: &mut ScriptError| count(e.place().and_then(|(_, at)| at.position())))
+        .register_fn("to_string", |cx: Cx, e: &mut ScriptError| e.message(cx.engine()))
+        .register_fn("to_debug", |cx: Cx, e: &mut ScriptError| {
+            let kind = e.say(cx.engine(), |e| e.kind().into(), |e| e.kind.clone());
+            format!("Error({kind}: {})", e.message(cx.engine()))
+        });
+}
+
+fn count(n: Option<usize>) -> Dynamic {
+    n.map_or(Dynamic::UNIT, |n| (n as INT).into())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::error::placed;
 use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::error::{Error, unknown_name};
+use crate::engine::hub::{self, Located};
 use crate::engine::llama::{Llama, LlamaConfig, init::Init};
 use crate::engine::progress::Unit;
 use crate::engine::{Result, device};
@@ -79,18 +80,27 @@ fn load(ctx: &Context, source: &str, options: Map) -> ScriptResult<Model> {
     let mut options = OptionsMap::new("llama::load", options);
     let (dtype, device) = placement(ctx, &mut options)?;
     options.finish()?;
+    let located = located(ctx, source)?;
     if !source.starts_with("builtin:") {
-        ctx.access.read_model(source)?;
+        ctx.access.read_model(&located.path)?;
     }
     let mut bar = None;
-    let model = Llama::load(source, dtype, &device, &mut |done, total| {
+    let mut model = Llama::load(&located.path.to_string_lossy(), dtype, &device, &mut |done, total| {
         let bar = bar.get_or_insert_with(|| ctx.output.start(total as u64, "loading", Unit::Items));
         bar.update(done as u64, &[]);
     })?;
     if let Some(bar) = bar {
         bar.finish();
     }
+    if let Some(repo) = located.repo {
+        model.name = repo;
+    }
     Ok(Model::new(model))
+}
+
+/// Where the model or adapter `source` is, downloaded if it is a hub's and the script may.
+pub(super) fn located(ctx: &Context, source: &str) -> Result<Located> {
+    hub::locate(source, |what| ctx.access.net(what), &*ctx.output)
 }
 
 fn from_config(ctx: &Context, config: &Dynamic, options: Map) -> ScriptResult<Model> {

@@ -21,6 +21,7 @@ pub mod nn;
 pub mod nn_layers;
 pub mod optim;
 pub mod options_map;
+pub mod pausing;
 pub mod progress;
 mod registration;
 mod resolve;
@@ -48,6 +49,7 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     error::register(engine);
     host::register(engine, ctx);
     progress::register(engine, ctx);
+    pausing::register(engine, ctx);
     tensor::register(engine);
     tensor_create::register(engine, ctx);
     tensor_index::register(engine);

@@ -8,7 +8,7 @@ use crate::bindings::data::{Batch, Examples};
 use crate::engine::autograd::Tensor;
 use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
-use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt};
+use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt, pause};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
@@ -137,7 +137,8 @@ fn adapters(engine: &mut Engine, ctx: &Context) {
     function("load_adapter", ["model: Model", "dir: string", "int"]).register_into_engine(
         engine,
         move |m: &mut Model, dir: &str| -> ScriptResult<INT> {
-            Ok(m.write().load_adapter(&c.access.read(dir)?)? as INT)
+            let located = super::llama::located(&c, dir)?;
+            Ok(m.write().load_adapter(&c.access.read(located.path)?)? as INT)
         },
     );
     function("merge_adapter", ["model: Model", "()"])
@@ -197,7 +198,9 @@ fn running(engine: &mut Engine) {
         |m: &mut Model, batch: Batch| -> ScriptResult<Tensor> {
             let m = m.read();
             let ids = batch.0.input_tensor(&m.device)?;
-            Ok(m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean)
+            let loss = m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean;
+            pause::loss("the loss", || loss.item().unwrap_or(FLOAT::NAN));
+            Ok(loss)
         },
     );
     function("evaluate", ["model: Model", "data: Examples", "Map"])

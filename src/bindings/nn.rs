@@ -1,11 +1,11 @@
 //! `nn::`: a network's functions, where PyTorch has them in `torch.nn.functional`.
 
-use super::ScriptResult;
+use super::error::placed;
 use super::registration::module_function;
 use crate::engine::autograd::Tensor;
 use crate::engine::error::{Result, unknown_name};
 use crate::engine::ops::{dropout, softmax, unary};
-use rhai::{Engine, FLOAT, INT, Map, Module};
+use rhai::{Engine, FLOAT, INT, Map, Module, NativeCallContext as Cx};
 
 pub(super) fn register(engine: &mut Engine) {
     let mut module = Module::new();
@@ -33,18 +33,18 @@ pub(super) const UNARY: [(&str, Unary); 9] = [
 fn activations(module: &mut Module) {
     for (name, f) in UNARY.into_iter().filter(|(name, ..)| ["tanh", "sigmoid", "relu", "silu"].contains(name)) {
         module_function(name, ["x: Tensor", "Tensor"])
-            .set_into_module(module, move |x: Tensor| -> ScriptResult<Tensor> { Ok(f(&x)?) });
+            .set_into_module(module, move |cx: Cx, x: Tensor| placed(&cx, f(&x)));
     }
     module_function("gelu", ["x: Tensor", "Tensor"])
-        .set_into_module(module, |x: Tensor| -> ScriptResult<Tensor> { Ok(unary::gelu(&x)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor| placed(&cx, unary::gelu(&x)));
     module_function("gelu", ["x: Tensor", "options: Map", "Tensor"])
-        .set_into_module(module, |x: Tensor, options: Map| -> ScriptResult<Tensor> { Ok(gelu(&x, options)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, options: Map| placed(&cx, gelu(&x, options)));
     module_function("softmax", ["x: Tensor", "dim: int", "Tensor"])
-        .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::softmax(&x, dim)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, dim: INT| placed(&cx, softmax::softmax(&x, dim)));
     module_function("log_softmax", ["x: Tensor", "dim: int", "Tensor"])
-        .set_into_module(module, |x: Tensor, dim: INT| -> ScriptResult<Tensor> { Ok(softmax::log_softmax(&x, dim)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, dim: INT| placed(&cx, softmax::log_softmax(&x, dim)));
     module_function("dropout", ["x: Tensor", "p: float", "Tensor"])
-        .set_into_module(module, |x: Tensor, p: FLOAT| -> ScriptResult<Tensor> { Ok(dropout::dropout(&x, p)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, p: FLOAT| placed(&cx, dropout::dropout(&x, p)));
 }
 
 /// gelu by its option map.

@@ -1,8 +1,9 @@
 //! `nn::`: the layers a transformer is made of, as functions.
 
+use super::OptionsMap;
+use super::error::placed;
 use super::ids::token_ids;
 use super::registration::module_function;
-use super::{OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::attention::{AttentionConfig, attention};
@@ -11,47 +12,39 @@ use crate::engine::ops::lora::{LoraWeights, lora_linear};
 use crate::engine::ops::rope::{RopeStyle, rope};
 use crate::engine::ops::{embedding, linear, rms_norm, swiglu};
 use candle_core::{DType, Tensor as Value};
-use rhai::{Array, Dynamic, INT, Map, Module};
+use rhai::{Array, Dynamic, INT, Map, Module, NativeCallContext as Cx};
 
 pub(super) fn register(module: &mut Module) {
     module_function("linear", ["x: Tensor", "weight: Tensor", "Tensor"])
-        .set_into_module(module, |x: Tensor, w: Tensor| -> ScriptResult<Tensor> { Ok(linear::linear(&x, &w, None)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, w: Tensor| placed(&cx, linear::linear(&x, &w, None)));
     module_function("linear", ["x: Tensor", "weight: Tensor", "bias: Tensor", "Tensor"])
-        .set_into_module(module, |x: Tensor, w: Tensor, b: Tensor| -> ScriptResult<Tensor> {
-            Ok(linear::linear(&x, &w, Some(&b))?)
+        .set_into_module(module, |cx: Cx, x: Tensor, w: Tensor, b: Tensor| {
+            placed(&cx, linear::linear(&x, &w, Some(&b)))
         });
     module_function("lora_linear", ["x: Tensor", "weight: Tensor", "a: Tensor", "b: Tensor", "options: Map", "Tensor"])
-        .set_into_module(module, |x: Tensor, w: Tensor, a: Tensor, b: Tensor, o: Map| -> ScriptResult<Tensor> {
-            Ok(lora(&x, &w, &a, &b, o)?)
+        .set_into_module(module, |cx: Cx, x: Tensor, w: Tensor, a: Tensor, b: Tensor, o: Map| {
+            placed(&cx, lora(&x, &w, &a, &b, o))
         });
     module_function("embedding", ["ids: Tensor or Array", "table: Tensor", "Tensor"])
-        .set_into_module(module, |ids: Dynamic, table: Tensor| -> ScriptResult<Tensor> { Ok(embed(&ids, &table)?) });
+        .set_into_module(module, |cx: Cx, ids: Dynamic, table: Tensor| placed(&cx, embed(&ids, &table)));
     module_function("rms_norm", ["x: Tensor", "weight: Tensor", "Tensor"])
-        .set_into_module(module, |x: Tensor, w: Tensor| -> ScriptResult<Tensor> { Ok(norm(&x, &w, Map::new())?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, w: Tensor| placed(&cx, norm(&x, &w, Map::new())));
     module_function("rms_norm", ["x: Tensor", "weight: Tensor", "options: Map", "Tensor"])
-        .set_into_module(module, |x: Tensor, w: Tensor, o: Map| -> ScriptResult<Tensor> { Ok(norm(&x, &w, o)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, w: Tensor, o: Map| placed(&cx, norm(&x, &w, o)));
     module_function("rope", ["x: Tensor", "Tensor"])
-        .set_into_module(module, |x: Tensor| -> ScriptResult<Tensor> { Ok(rotate(&x, Map::new())?) });
+        .set_into_module(module, |cx: Cx, x: Tensor| placed(&cx, rotate(&x, Map::new())));
     module_function("rope", ["x: Tensor", "options: Map", "Tensor"])
-        .set_into_module(module, |x: Tensor, o: Map| -> ScriptResult<Tensor> { Ok(rotate(&x, o)?) });
+        .set_into_module(module, |cx: Cx, x: Tensor, o: Map| placed(&cx, rotate(&x, o)));
     module_function("attention", ["q: Tensor", "k: Tensor", "v: Tensor", "Tensor"])
-        .set_into_module(module, |q: Tensor, k: Tensor, v: Tensor| -> ScriptResult<Tensor> {
-            Ok(attend(&q, &k, &v, Map::new())?)
-        });
+        .set_into_module(module, |cx: Cx, q: Tensor, k: Tensor, v: Tensor| placed(&cx, attend(&q, &k, &v, Map::new())));
     module_function("attention", ["q: Tensor", "k: Tensor", "v: Tensor", "options: Map", "Tensor"])
-        .set_into_module(module, |q: Tensor, k: Tensor, v: Tensor, o: Map| -> ScriptResult<Tensor> {
-            Ok(attend(&q, &k, &v, o)?)
-        });
+        .set_into_module(module, |cx: Cx, q: Tensor, k: Tensor, v: Tensor, o: Map| placed(&cx, attend(&q, &k, &v, o)));
     module_function("swiglu", ["gate: Tensor", "up: Tensor", "Tensor"])
-        .set_into_module(module, |g: Tensor, u: Tensor| -> ScriptResult<Tensor> { Ok(swiglu::swiglu(&g, &u)?) });
+        .set_into_module(module, |cx: Cx, g: Tensor, u: Tensor| placed(&cx, swiglu::swiglu(&g, &u)));
     module_function("cross_entropy", ["logits: Tensor", "labels: Tensor or Array", "Tensor"])
-        .set_into_module(module, |l: Tensor, labels: Dynamic| -> ScriptResult<Tensor> {
-            Ok(loss(&l, &labels, Map::new())?)
-        });
+        .set_into_module(module, |cx: Cx, l: Tensor, labels: Dynamic| placed(&cx, loss(&l, &labels, Map::new())));
     module_function("cross_entropy", ["logits: Tensor", "labels: Tensor or Array", "options: Map", "Tensor"])
-        .set_into_module(module, |l: Tensor, labels: Dynamic, o: Map| -> ScriptResult<Tensor> {
-            Ok(loss(&l, &labels, o)?)
-        });
+        .set_into_module(module, |cx: Cx, l: Tensor, labels: Dynamic, o: Map| placed(&cx, loss(&l, &labels, o)));
 }
 
 fn lora(x: &Tensor, w: &Tensor, a: &Tensor, b: &Tensor, options: Map) -> Result<Tensor> {

@@ -4,11 +4,11 @@ use super::error::placed;
 use super::registration::function;
 use super::{OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
-use crate::engine::optim::schedule::{Schedule, ScheduleConfig};
+use crate::engine::optim::schedule::{ByHand, Schedule, ScheduleConfig};
 use crate::engine::optim::{
     AdamW, AdamWConfig, GradScaler, GradScalerConfig, Optimizer, Sgd, SgdConfig, clip_grad_norm,
 };
-use crate::engine::{Result, error::Error};
+use crate::engine::{Result, error::Error, pause};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,11 +31,60 @@ impl From<Vec<(String, Tensor)>> for Parameters {
 
 /// An optimizer as scripts hold it.
 #[derive(Clone)]
-pub struct Optim(Arc<Mutex<dyn Optimizer>>);
+pub struct Optim {
+    optimizer: Arc<Mutex<dyn Optimizer>>,
+    course: Arc<Mutex<Course>>,
+}
+
+/// What is known of an optimizer beside its own state.
+#[derive(Debug, Default)]
+struct Course {
+    /// What a schedule set last.
+    scheduled: Option<f64>,
+    /// What a person set since, at a pause.
+    by_hand: Option<ByHand>,
+    /// A scaler found that the gradients overflowed, and will skip the step.
+    overflowed: bool,
+}
 
 impl Optim {
+    fn new(optimizer: impl Optimizer + 'static) -> Self {
+        Optim { optimizer: Arc::new(Mutex::new(optimizer)), course: Arc::default() }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, dyn Optimizer + 'static> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.optimizer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The learning rate that a person set, for a saved run.
+    pub(super) fn by_hand(&self) -> Option<ByHand> {
+        self.course().by_hand
+    }
+
+    /// Puts back what [`Optim::by_hand`] gave.
+    pub(super) fn set_by_hand(&self, by_hand: Option<ByHand>) {
+        self.course().by_hand = by_hand;
+    }
+
+    /// A script's own rate holds until the next schedule; a person's, set at a pause, scales that schedule.
+    fn set_lr(&self, lr: f64) -> Result<()> {
+        self.lock().set_lr(lr)?;
+        let mut course = self.course();
+        if let (true, Some(scheduled)) = (pause::at_prompt(), course.scheduled) {
+            course.by_hand = Some(ByHand { lr, scheduled });
+        }
+        Ok(())
+    }
+
+    fn follow(&self, scheduled: f64) -> Result<()> {
+        let mut course = self.course();
+        course.scheduled = Some(scheduled);
+        let lr = course.by_hand.map_or(scheduled, |hand| hand.lr(scheduled));
+        self.lock().set_lr(lr)
     }
 }
 
@@ -94,7 +143,10 @@ fn params(value: &Dynamic) -> Result<Vec<(String, Tensor)>> {
     };
     let tensor = |(i, item): (usize, &Dynamic)| match item.read_lock::<Tensor>() {
         Some(t) => Ok((format!("param.{i}"), t.clone())),
-        None => Err(Error::config(format!("parameter {i} must be a tensor, not {}", item.type_name()))),
+        None => Err(Error::config_help(
+            format!("parameter {i} must be a tensor, not {}", item.type_name()),
+            "what an optimizer takes is `model.trainable()`",
+        )),
     };
     list.iter().enumerate().map(tensor).collect()
 }
@@ -116,7 +168,7 @@ fn adamw(list: &Dynamic, options: Map) -> ScriptResult<Optim> {
         weight_decay: o.float_or("weight_decay", default.weight_decay)?,
     };
     o.finish()?;
-    Ok(Optim(Arc::new(Mutex::new(AdamW::new(params(list)?, config)?))))
+    Ok(Optim::new(AdamW::new(params(list)?, config)?))
 }
 
 fn sgd(list: &Dynamic, options: Map) -> ScriptResult<Optim> {
@@ -130,7 +182,7 @@ fn sgd(list: &Dynamic, options: Map) -> ScriptResult<Optim> {
         nesterov: o.bool_or("nesterov", default.nesterov)?,
     };
     o.finish()?;
-    Ok(Optim(Arc::new(Mutex::new(Sgd::new(params(list)?, config)?))))
+    Ok(Optim::new(Sgd::new(params(list)?, config)?))
 }
 
 fn grad_scaler(options: Map) -> ScriptResult<Scaler> {
@@ -162,7 +214,7 @@ fn parameters(engine: &mut Engine) {
 fn optimizer(engine: &mut Engine) {
     engine
         .register_get("lr", |o: &mut Optim| o.lock().lr())
-        .register_set("lr", |o: &mut Optim, lr: FLOAT| -> ScriptResult<()> { Ok(o.lock().set_lr(lr)?) })
+        .register_set("lr", |o: &mut Optim, lr: FLOAT| -> ScriptResult<()> { Ok(o.set_lr(lr)?) })
         .register_get("steps", |o: &mut Optim| o.lock().steps() as INT)
         .register_fn("to_string", |o: &mut Optim| {
             let o = o.lock();
@@ -176,7 +228,12 @@ fn optimizer(engine: &mut Engine) {
         engine,
         |o: &mut Optim, max: FLOAT| -> ScriptResult<FLOAT> {
             let max = if max == 0.0 { FLOAT::INFINITY } else { max };
-            Ok(clip_grad_norm(o.lock().params(), max)?)
+            let norm = clip_grad_norm(o.lock().params(), max)?;
+            // What a scaler does about an overflow is its everyday work.
+            if !o.course().overflowed {
+                pause::number("the gradient norm", || norm);
+            }
+            Ok(norm)
         },
     );
 }
@@ -190,16 +247,22 @@ fn scaler(engine: &mut Engine) {
         .register_into_engine(engine, |s: &mut Scaler, loss: Tensor| -> ScriptResult<Tensor> {
             Ok(s.lock().scale(&loss)?)
         });
-    function("unscale", ["scaler: GradScaler", "optimizer: Optimizer", "()"])
-        .register_into_engine(engine, |s: &mut Scaler, o: Optim| -> ScriptResult<()> {
-            Ok(s.lock().unscale(o.lock().params())?)
-        });
+    function("unscale", ["scaler: GradScaler", "optimizer: Optimizer", "()"]).register_into_engine(
+        engine,
+        |s: &mut Scaler, o: Optim| -> ScriptResult<()> {
+            let mut s = s.lock();
+            s.unscale(o.lock().params())?;
+            o.course().overflowed = s.overflowed();
+            Ok(())
+        },
+    );
     function("step", ["scaler: GradScaler", "optimizer: Optimizer", "bool"]).register_into_engine(
         engine,
         |s: &mut Scaler, o: Optim| -> ScriptResult<bool> {
             let mut s = s.lock();
             let taken = s.step(&mut *o.lock())?;
             s.update()?;
+            o.course().overflowed = false;
             Ok(taken)
         },
     );
@@ -222,6 +285,6 @@ fn schedule(engine: &mut Engine) {
         .register_into_engine(engine, |s: &mut Schedule, step: INT| s.lr(step.max(0) as u64));
     function("apply", ["schedule: Schedule", "optimizer: Optimizer", "step: int", "()"])
         .register_into_engine(engine, |s: &mut Schedule, o: Optim, step: INT| -> ScriptResult<()> {
-            Ok(o.lock().set_lr(s.lr(step.max(0) as u64))?)
+            Ok(o.follow(s.lr(step.max(0) as u64))?)
         });
 }

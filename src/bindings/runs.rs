@@ -9,7 +9,7 @@ use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::interrupt::{self, Graceful};
 use crate::engine::run::training::{self, Position};
 use crate::engine::run::{Fields, Policy, Run};
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, pause};
 use rhai::{Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,6 +73,16 @@ fn fields(map: Map) -> ScriptResult<Fields> {
     Ok(fields)
 }
 
+/// Looks for NaN and inf among logged numbers. A step that the scaler skipped has them for a reason.
+fn watch(values: &Map) {
+    let skipped = values.get("skipped").is_some_and(|s| s.as_bool() == Ok(true));
+    for (key, value) in values.iter().filter(|_| !skipped) {
+        if let Ok(x) = value.as_float() {
+            pause::number(&format!("`{key}`"), || x);
+        }
+    }
+}
+
 fn to_map(fields: Fields) -> ScriptResult<Map> {
     let mut map = Map::new();
     for (key, value) in fields {
@@ -106,21 +116,31 @@ fn logging(engine: &mut Engine) {
     function("log_batch", ["run: Run", "loss: float", "batch: Batch", "()"]).register_into_engine(
         engine,
         |r: &mut RunHandle, loss: FLOAT, batch: Batch| {
+            pause::loss("the loss", || loss);
             r.lock().run.log_micro(loss, batch.0.label_tokens as u64, batch.0.tokens as u64);
         },
     );
-    function("log_step", ["run: Run", "values: Map", "Map"])
-        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+    function("log_step", ["run: Run", "values: Map", "Map"]).register_into_engine(
+        engine,
+        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            watch(&values);
             to_map(r.lock().run.log_step(fields(values)?)?)
-        });
-    function("log_epoch", ["run: Run", "values: Map", "Map"])
-        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+        },
+    );
+    function("log_epoch", ["run: Run", "values: Map", "Map"]).register_into_engine(
+        engine,
+        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            watch(&values);
             to_map(r.lock().run.log_epoch(fields(values)?)?)
-        });
-    function("log_eval", ["run: Run", "values: Map", "Map"])
-        .register_into_engine(engine, |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+        },
+    );
+    function("log_eval", ["run: Run", "values: Map", "Map"]).register_into_engine(
+        engine,
+        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+            watch(&values);
             to_map(r.lock().run.log_eval(fields(values)?)?)
-        });
+        },
+    );
     function("note", ["run: Run", "name: string", "value: any", "()"]).register_into_engine(
         engine,
         |r: &mut RunHandle, name: &str, value: Dynamic| -> ScriptResult<()> {
@@ -189,7 +209,9 @@ fn resume(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<Map
         Some(saved) => {
             let mut scaler = parts.scaler.as_ref().map(Scaler::lock);
             let mut optimizer = parts.optimizer.lock();
-            let (at, extra) = training::restore(saved, &parts.model.read(), &mut *optimizer, scaler.as_deref_mut())?;
+            let restored = training::restore(saved, &parts.model.read(), &mut *optimizer, scaler.as_deref_mut())?;
+            let training::Restored { position: at, by_hand, extra } = restored;
+            parts.optimizer.set_by_hand(by_hand);
             let dir = open.run.dir().display();
             ctx.output.note(&format!(
                 "resuming {dir} after step {} (epoch {}, window {})",
@@ -224,8 +246,14 @@ fn save_state(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult
     let stopping = interrupt::requested();
     if stopping || position.step.is_multiple_of(every) {
         let scaler = parts.scaler.as_ref().map(Scaler::lock);
-        let (tensors, meta) =
-            training::collect(&parts.model.read(), &*parts.optimizer.lock(), scaler.as_deref(), position, extra)?;
+        let (tensors, meta) = training::collect(
+            &parts.model.read(),
+            &*parts.optimizer.lock(),
+            scaler.as_deref(),
+            parts.optimizer.by_hand(),
+            position,
+            extra,
+        )?;
         open.run.save_state(tensors, meta)?;
     }
     if stopping {

@@ -5,7 +5,7 @@ use super::{ScriptResult, autograd, tensor_text};
 use crate::engine::autograd::{self as tape, Tensor};
 use crate::engine::error::{Error, Result, unknown_name};
 use crate::engine::ops::{cast, shape};
-use crate::engine::{device, ops::operands::Number};
+use crate::engine::{device, ops::operands::Number, pause};
 use candle_core::DType;
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, NativeCallContext};
 
@@ -52,7 +52,9 @@ fn gradients(engine: &mut Engine) {
     method("backward", ["t: Tensor"]).register_into_engine(
         engine,
         |ctx: NativeCallContext, t: &mut Tensor| -> ScriptResult<()> {
-            autograd::with_engine(ctx.engine(), || t.backward())
+            autograd::with_engine(ctx.engine(), || t.backward())?;
+            pause::loss("the loss", || t.item().unwrap_or(f64::NAN));
+            Ok(())
         },
     );
     method("backward", ["t: Tensor", "gradient: Tensor"]).register_into_engine(
@@ -187,7 +189,7 @@ pub(super) mod tests {
         match e {
             ErrorInFunctionCall(_, _, inner, _) => message(inner),
             ErrorRuntime(value, _) => match value.clone().try_cast::<crate::bindings::ScriptError>() {
-                Some(e) => e.get().to_string(),
+                Some(e) => e.engine_error().map(ToString::to_string).unwrap_or_default(),
                 None => value.to_string(),
             },
             other => other.to_string(),

@@ -51,13 +51,13 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     function("closeness", ["actual: any", "expected: any", "options: Map", "string or ()"]).set_into_module(
         &mut module,
         |cx: NativeCallContext, actual: Dynamic, expected: Dynamic, options: Map| {
-            let how = placed(&cx, read(options).map_err(Into::into))?;
+            let how = placed(&cx, read(options))?;
             answer(&cx, Walk { cx: &cx, how }.differ("", &actual, &expected))
         },
     );
     let c = ctx.clone();
     function("temp_dir", ["string"]).set_into_module(&mut module, move |cx: NativeCallContext| {
-        let dir = placed(&cx, c.scratch.dir().map_err(Into::into))?;
+        let dir = placed(&cx, c.scratch.dir())?;
         c.access.allow_write(&dir);
         Ok::<_, Box<EvalAltResult>>(dir.display().to_string())
     });

@@ -14,12 +14,10 @@ pub(super) fn register(engine: &mut Engine) {
     function("nearest", ["word: string", "choices: Array", "string or ()"]).set_into_module(&mut module, nearest);
     function("width", ["text: string", "int"]).set_into_module(&mut module, |text: &str| text.width() as INT);
     function("fixed", ["x: float", "places: int", "string"])
-        .set_into_module(&mut module, |cx: NativeCallContext, x: FLOAT, places: INT| {
-            placed(&cx, fixed(x, places).map_err(Into::into))
-        });
+        .set_into_module(&mut module, |cx: NativeCallContext, x: FLOAT, places: INT| placed(&cx, fixed(x, places)));
     function("fixed", ["x: int", "places: int", "string"])
         .set_into_module(&mut module, |cx: NativeCallContext, x: INT, places: INT| {
-            placed(&cx, fixed(x as FLOAT, places).map_err(Into::into))
+            placed(&cx, fixed(x as FLOAT, places))
         });
     engine.register_static_module("text", module.into());
 }

@@ -9,7 +9,7 @@ use crate::engine::{
     interrupt,
     progress::{Progress, Reporter, Silent, Unit},
 };
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -156,6 +156,22 @@ impl Output for Printer {
             width: columns.unwrap_or(bindings::Screen::default().width),
             color: terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         }
+    }
+
+    fn aside(&self) -> Box<dyn Send> {
+        // Neither fails other than by a terminal that is gone.
+        let _ = self.screen.multi.clear();
+        self.screen.multi.set_draw_target(ProgressDrawTarget::hidden());
+        Box::new(Aside(self.screen.clone()))
+    }
+}
+
+/// Bars are off the screen while this lives.
+struct Aside(Arc<Screen>);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.multi.set_draw_target(ProgressDrawTarget::stderr());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::printer::Printer;
 use crate::bindings::Output;
-use crate::engine::interrupt;
+use crate::engine::interrupt::{self, Answer};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,10 +24,13 @@ pub(super) fn install(printer: &Arc<Printer>, insisting: Insisting) {
         if !interrupt::requested() {
             pressed.store(0, Ordering::Relaxed);
         }
-        interrupt::request();
+        let lead = if std::io::stderr().is_terminal() { "\n" } else { "" };
+        let answer = interrupt::press();
+        if answer == Answer::Pauses {
+            return printer.note(&format!("{lead}pausing at the next statement; Ctrl-C again to stop instead"));
+        }
         match pressed.fetch_add(1, Ordering::Relaxed) {
-            0 if !interrupt::now() => {
-                let lead = if std::io::stderr().is_terminal() { "\n" } else { "" };
+            0 if answer == Answer::Finishes => {
                 printer.note(&format!("{lead}finishing this step, then saving; Ctrl-C again to stop at once"));
             }
             2.. if insisting == Insisting::Leaves => std::process::exit(130),

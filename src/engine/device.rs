@@ -22,14 +22,13 @@ pub fn parse(name: &str) -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<Device> {
-    Device::new_cuda(ordinal).map_err(|e| Error::Device(format!("cuda:{ordinal} cannot be used: {}", Error::from(e))))
+    Device::new_cuda(ordinal).map_err(|e| Error::device(format!("cuda:{ordinal} cannot be used: {}", Error::from(e))))
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(ordinal: usize) -> Result<Device> {
-    Err(Error::Device(format!(
-        "cuda:{ordinal}: this binary was built without CUDA; build it with `cargo build --release --features cuda`"
-    )))
+    Err(Error::device(format!("cuda:{ordinal}: this binary was built without CUDA"))
+        .advise("build it with `cargo build --release --features cuda`"))
 }
 
 /// The names of the devices that can be used: the CPU, then each GPU.

@@ -5,6 +5,52 @@ use std::path::{Path, PathBuf};
 /// Result of every engine call.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// A value that an error is about: for whoever handles it by program rather than by reading.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// A count, an index, an id.
+    Int(i64),
+    /// Sizes of dimensions.
+    Shape(Vec<usize>),
+    /// A name, a dtype, a device.
+    Text(String),
+    /// Names to choose from.
+    Texts(Vec<String>),
+}
+
+/// What an error is about, by name: `left`, `right`, `index`, `size`, `dim`, `known`.
+pub type Facts = Vec<(&'static str, Fact)>;
+
+impl From<i64> for Fact {
+    fn from(n: i64) -> Self {
+        Fact::Int(n)
+    }
+}
+
+impl From<usize> for Fact {
+    fn from(n: usize) -> Self {
+        Fact::Int(i64::try_from(n).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<&[usize]> for Fact {
+    fn from(dims: &[usize]) -> Self {
+        Fact::Shape(dims.to_vec())
+    }
+}
+
+impl From<&str> for Fact {
+    fn from(text: &str) -> Self {
+        Fact::Text(text.to_string())
+    }
+}
+
+impl From<candle_core::DType> for Fact {
+    fn from(dtype: candle_core::DType) -> Self {
+        Fact::Text(dtype.as_str().to_string())
+    }
+}
+
 /// What can go wrong in the engine. Each variant says what was wrong; [`Error::help`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -17,6 +63,8 @@ pub enum Error {
         message: String,
         /// A suggestion, where there is one.
         help: Option<String>,
+        /// The shapes and sizes by name.
+        facts: Facts,
     },
     /// A dtype that an operation does not take.
     #[error("{op}: {message}")]
@@ -25,10 +73,19 @@ pub enum Error {
         op: &'static str,
         /// The dtypes involved.
         message: String,
+        /// A suggestion, where there is one.
+        help: Option<String>,
+        /// The dtypes by name.
+        facts: Facts,
     },
     /// A device that is absent, or operands on different devices.
-    #[error("device: {0}")]
-    Device(String),
+    #[error("device: {message}")]
+    Device {
+        /// What was asked of which device.
+        message: String,
+        /// A suggestion, where there is one.
+        help: Option<String>,
+    },
     /// An allocation that was refused.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
@@ -55,6 +112,16 @@ pub enum Error {
         message: String,
         /// A suggestion, e.g. the nearest known name.
         help: Option<String>,
+        /// The name or value, and what there is instead.
+        facts: Facts,
+    },
+    /// A model hub that does not have what was asked for, or cannot be reached.
+    #[error("{message}")]
+    Network {
+        /// What was asked for and what came back.
+        message: String,
+        /// What to do.
+        help: Option<String>,
     },
     /// More of something than a script may have.
     #[error("{0}")]
@@ -79,12 +146,13 @@ impl Error {
         match self {
             Error::Shape { .. } => "shape",
             Error::DType { .. } => "dtype",
-            Error::Device(_) => "device",
+            Error::Device { .. } => "device",
             Error::OutOfMemory(_) => "out_of_memory",
             Error::Format { .. } => "format",
             Error::Io { .. } => "io",
             Error::Config { .. } => "config",
             Error::Limit(_) => "limit",
+            Error::Network { .. } => "network",
             Error::Denied(_) => "denied",
             Error::Timeout(_) => "timeout",
             Error::Interrupted => "interrupted",
@@ -95,34 +163,91 @@ impl Error {
     /// What the person at the keyboard can do, where that is known.
     pub fn help(&self) -> Option<&str> {
         match self {
-            Error::Shape { help, .. } | Error::Config { help, .. } => help.as_deref(),
+            Error::Shape { help, .. }
+            | Error::DType { help, .. }
+            | Error::Device { help, .. }
+            | Error::Config { help, .. }
+            | Error::Network { help, .. } => help.as_deref(),
+            Error::OutOfMemory(_) => Some("smaller batches, shorter sequences or a smaller dtype need less"),
             _ => None,
         }
     }
 
+    /// The operation that refused, where one did.
+    pub fn op(&self) -> Option<&'static str> {
+        match self {
+            Error::Shape { op, .. } | Error::DType { op, .. } => Some(op),
+            _ => None,
+        }
+    }
+
+    /// What it is about, by name.
+    pub fn facts(&self) -> Facts {
+        match self {
+            Error::Shape { facts, .. } | Error::DType { facts, .. } | Error::Config { facts, .. } => facts.clone(),
+            Error::Format { path, .. } | Error::Io { path, .. } => {
+                vec![("path", Fact::Text(path.display().to_string()))]
+            }
+            _ => Facts::new(),
+        }
+    }
+
+    /// Adds the value called `name` that the error is about.
+    pub fn about(mut self, name: &'static str, fact: impl Into<Fact>) -> Self {
+        match &mut self {
+            Error::Shape { facts, .. } | Error::DType { facts, .. } | Error::Config { facts, .. } => {
+                facts.push((name, fact.into()));
+            }
+            _ => {}
+        }
+        self
+    }
+
+    /// Says what to do, where the kind of error has room for it.
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        match &mut self {
+            Error::Shape { help, .. }
+            | Error::DType { help, .. }
+            | Error::Device { help, .. }
+            | Error::Config { help, .. } => *help = Some(advice.into()),
+            _ => {}
+        }
+        self
+    }
+
     /// A [`Error::Config`] without a suggestion.
     pub fn config(message: impl Into<String>) -> Self {
-        Error::Config { message: message.into(), help: None }
+        Error::Config { message: message.into(), help: None, facts: Facts::new() }
     }
 
     /// A [`Error::Config`] with a suggestion.
     pub fn config_help(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Error::Config { message: message.into(), help: Some(help.into()) }
+        Error::config(message).advise(help)
+    }
+
+    /// A [`Error::Network`].
+    pub fn network(message: impl Into<String>, help: Option<String>) -> Self {
+        Error::Network { message: message.into(), help }
     }
 
     /// A [`Error::Shape`] without a suggestion.
     pub fn shape(op: &'static str, message: impl Into<String>) -> Self {
-        Error::Shape { op, message: message.into(), help: None }
+        Error::Shape { op, message: message.into(), help: None, facts: Facts::new() }
     }
 
     /// A [`Error::Shape`] with a suggestion.
     pub fn shape_help(op: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Error::Shape { op, message: message.into(), help: Some(help.into()) }
+        Error::shape(op, message).advise(help)
     }
 
     /// A [`Error::DType`].
     pub fn dtype(op: &'static str, message: impl Into<String>) -> Self {
-        Error::DType { op, message: message.into() }
+        Error::DType { op, message: message.into(), help: None, facts: Facts::new() }
+    }
+
+    /// An [`Error::Device`] without a suggestion.
+    pub fn device(message: impl Into<String>) -> Self {
+        Error::Device { message: message.into(), help: None }
     }
 
     /// A [`Error::Format`] for `path`.
@@ -147,19 +272,56 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+/// What PyTorch, PEFT and Transformers call our options.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("r", "rank"),
+    ("lora_r", "rank"),
+    ("lora_alpha", "alpha"),
+    ("lora_dropout", "dropout"),
+    ("use_rslora", "rslora"),
+    ("learning_rate", "lr"),
+    ("wd", "weight_decay"),
+    ("batch_size", "size"),
+    ("bs", "size"),
+    ("gradient_accumulation_steps", "accumulate"),
+    ("grad_accum_steps", "accumulate"),
+    ("max_length", "max_seq_len"),
+    ("max_tokens", "max_new_tokens"),
+    ("warmup_steps", "warmup"),
+    ("num_training_steps", "total"),
+    ("total_steps", "total"),
+    ("torch_dtype", "dtype"),
+    ("packing", "pack"),
+    ("float32", "f32"),
+    ("float", "f32"),
+    ("float16", "f16"),
+    ("half", "f16"),
+    ("bfloat16", "bf16"),
+    ("float64", "f64"),
+    ("double", "f64"),
+    ("int64", "i64"),
+    ("long", "i64"),
+    ("int8", "u8"),
+    ("uint8", "u8"),
+    ("gpu", "cuda"),
+];
+
 /// `unknown` against the `known` names: a [`Error::Config`] that suggests the nearest one.
 ///
 /// `what` names the kind of thing, e.g. `"option of inject_lora"`.
 pub fn unknown_name<'a>(what: &str, unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let known: Vec<&str> = known.into_iter().collect();
+    let elsewhere = SYNONYMS.iter().find(|(other, ours)| *other == unknown && known.contains(ours));
     let near = known
         .iter()
         .map(|k| (strsim::jaro_winkler(unknown, k), *k))
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let help = match near {
-        Some((_, name)) => format!("did you mean `{name}`?"),
-        None => format!("known: {}", known.join(", ")),
+    let help = match (elsewhere, near) {
+        (Some((_, name)), _) => format!("it is called `{name}` here"),
+        (None, Some((_, name))) => format!("did you mean `{name}`?"),
+        (None, None) => format!("known: {}", known.join(", ")),
     };
-    Error::config_help(format!("unknown {what}: `{unknown}`"), help)
+    let known = Fact::Texts(known.iter().map(ToString::to_string).collect());
+    Error::config_help(format!("unknown {what}: `{unknown}`"), help).about("name", unknown).about("known", known)
 }

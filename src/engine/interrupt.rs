@@ -2,9 +2,10 @@
 //!
 //! The first Ctrl-C asks for a stop. While a run with a saved state is under way (`graceful`), work goes on to the
 //! next point where that state can be saved; a second Ctrl-C, or the first one elsewhere, stops at the next poll.
+//! Where scripts can [`pause`], a Ctrl-C asks for that before it asks for anything else.
 
 use super::error::{Error, Result};
-use super::memory;
+use super::{memory, pause};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,28 @@ static GRACEFUL: AtomicUsize = AtomicUsize::new(0);
 /// Milliseconds that were allowed and are over; 0: there is time.
 static EXPIRED: AtomicU64 = AtomicU64::new(0);
 
-/// Records one Ctrl-C. Safe to call from a signal-handling thread.
+/// What a Ctrl-C leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The script pauses at its next statement.
+    Pauses,
+    /// The run goes on to where its state is saved.
+    Finishes,
+    /// Work stops at its next poll.
+    Stops,
+}
+
+/// One Ctrl-C: asks for a pause if there is somebody to pause, else for a stop. Safe to call from a signal-handling
+/// thread.
+pub fn press() -> Answer {
+    if !requested() && pause::ask_by_hand() {
+        return Answer::Pauses;
+    }
+    request();
+    if now() { Answer::Stops } else { Answer::Finishes }
+}
+
+/// Asks for a stop. Safe to call from a signal-handling thread.
 pub fn request() {
     REQUESTS.fetch_add(1, Ordering::SeqCst);
 }
@@ -33,10 +55,10 @@ pub fn requested() -> bool {
     REQUESTS.load(Ordering::Relaxed) > 0
 }
 
-/// Whether Ctrl-C asks to stop at once, here.
+/// Whether Ctrl-C asks to stop at once, here. At a pause's prompt the run itself stands still: no need to wait for it.
 pub fn now() -> bool {
     let requests = REQUESTS.load(Ordering::Relaxed);
-    requests > 1 || (requests == 1 && GRACEFUL.load(Ordering::Relaxed) == 0)
+    requests > 1 || (requests == 1 && (!graceful() || pause::at_prompt()))
 }
 
 /// Why work must stop at once, here.
@@ -59,6 +81,11 @@ pub fn poll() -> Result<()> {
 /// [`poll`] that stops at any Ctrl-C: for work that loses nothing by stopping, such as generating or evaluating.
 pub fn poll_any() -> Result<()> {
     if requested() { Err(Error::Interrupted) } else { poll() }
+}
+
+/// Whether a run under way has a saved state, so that a stop waits for its next one.
+pub fn graceful() -> bool {
+    GRACEFUL.load(Ordering::Relaxed) > 0
 }
 
 /// While alive, the first Ctrl-C waits for the next save point instead of stopping at the next poll.

@@ -5,11 +5,13 @@
 
 pub mod error;
 pub mod memory;
+pub mod pause;
 pub mod interrupt;
 pub mod progress;
 pub mod device;
 pub mod rng;
 pub mod files;
+pub mod hub;
 pub mod autograd;
 pub mod ops;
 pub mod param;

@@ -85,11 +85,34 @@ pub struct RngState {
 
 thread_local! {
     static SESSION: Cell<RngState> = const { Cell::new(RngState { seed: 0, offset: 0 }) };
+    static SEEDED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Starts the session's stream anew.
 pub fn seed(seed: u64) {
+    SEEDED.set(SEEDED.get() + 1);
     SESSION.set(RngState { seed, offset: 0 });
+}
+
+/// The session's stream as it was at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    state: RngState,
+    seeded: u64,
+}
+
+/// Keeps the session's stream, for what draws from it in between and should leave no trace.
+pub fn keep() -> Kept {
+    Kept { state: state(), seeded: SEEDED.get() }
+}
+
+impl Kept {
+    /// Puts the stream back, unless it was seeded since: then that is what was wanted.
+    pub fn put_back(self) {
+        if self.seeded == SEEDED.get() {
+            restore(self.state);
+        }
+    }
 }
 
 /// The session's stream position.
@@ -143,6 +166,23 @@ mod tests {
         let first = take(8);
         restore(at);
         assert_eq!(first, take(8));
+    }
+
+    /// Protects a paused run: draws at the prompt leave no trace, a seed set there does.
+    #[test]
+    fn kept_streams_come_back() {
+        seed(7);
+        take(5);
+        let at = state();
+        let kept = keep();
+        take(100);
+        kept.put_back();
+        assert_eq!(state(), at);
+        let kept = keep();
+        seed(9);
+        take(4);
+        kept.put_back();
+        assert_eq!(state(), RngState { seed: 9, offset: 1 });
     }
 
     /// Protects data order: every index exactly once, and another seed another order.

@@ -199,8 +199,7 @@ impl From<&Error> for Diagnostic {
 
 /// A script that does not parse.
 pub(super) fn from_parse_error(err: &ParseError, file: &str, sources: &Sources) -> Diagnostic {
-    let place = syntax_place(file, err.position(), sources);
-    explain::syntax(err.err_type()).at(place, sources)
+    explain::syntax(err.err_type(), err.position(), file, sources)
 }
 
 /// A script that failed: unwraps the calls and imports around the error, which become frames.
@@ -238,15 +237,28 @@ pub(super) fn from_eval_error(err: &EvalAltResult, file: &str, context: &Context
                 file.clone_from(name);
                 err = inner;
             }
-            EvalAltResult::ErrorParsing(_, pos) => break syntax_place(&file, *pos, sources),
             innermost => break place(&file, innermost.position()),
         }
     };
     frames.reverse();
-    let thrown = matches!(err, EvalAltResult::ErrorRuntime(value, _) if !value.is::<ScriptError>());
+    let script_error = match err {
+        EvalAltResult::ErrorRuntime(value, _) => value.clone().try_cast::<ScriptError>(),
+        _ => None,
+    };
+    if let Some((first, file)) = script_error.as_ref().and_then(ScriptError::caught) {
+        let mut diagnostic = from_eval_error(first, file, context);
+        diagnostic.frames.push(Frame { what: "caught and thrown on".into(), called_at: at, call: None });
+        diagnostic.frames.extend(frames);
+        return diagnostic;
+    }
+    let thrown = matches!(err, EvalAltResult::ErrorRuntime(..)) && script_error.is_none();
     let mut diagnostic = explain::error(err, at.as_ref(), &file, function, context);
     diagnostic = match err {
-        EvalAltResult::ErrorParsing(..) | EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
+        EvalAltResult::ErrorParsing(..) => diagnostic,
+        EvalAltResult::ErrorVariableNotFound(..) => diagnostic.at(at, sources),
+        EvalAltResult::ErrorArrayBounds(..)
+        | EvalAltResult::ErrorStringBounds(..)
+        | EvalAltResult::ErrorIndexingType(..) => diagnostic.spanning(at.map(|p| locate::indexed(p, sources)), sources),
         _ => diagnostic.at_expression(at, sources),
     };
     if frames.len() > FRAMES {
@@ -274,27 +286,15 @@ fn blame_the_caller(mut diagnostic: Diagnostic, thrown: bool, sources: &Sources)
     let raised = diagnostic.frames[0].what.replacen("in ", "raised in ", 1);
     let caller = diagnostic.frames.remove(k).called_at;
     diagnostic.frames.insert(0, Frame { what: raised, called_at: Some(origin.clone()), call: None });
-    let labels = std::mem::take(&mut diagnostic.labels);
+    // What is marked inside the library helps nobody who cannot change it.
+    diagnostic.labels.clear();
     diagnostic = diagnostic.at_expression(caller, sources);
     if !thrown {
         diagnostic = diagnostic.with_label((origin, width), "raised here", sources);
-        diagnostic.labels.extend(labels);
     }
     diagnostic
 }
 
 fn place(file: &str, pos: Position) -> Option<Place> {
     Some(Place { file: file.to_string(), line: pos.line()?, column: pos.position().unwrap_or(0) })
-}
-
-/// Where text does not parse; a text that breaks off does so at its last word, not on the line behind it.
-fn syntax_place(file: &str, pos: Position, sources: &Sources) -> Option<Place> {
-    let place = place(file, pos).filter(|p| sources.line(file, p.line).is_some_and(|l| !l.trim().is_empty()));
-    place.or_else(|| last_word(file, sources))
-}
-
-fn last_word(file: &str, sources: &Sources) -> Option<Place> {
-    let text = sources.get(file)?.text;
-    let (line, last) = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).last()?;
-    Some(Place { file: file.to_string(), line: line + 1, column: last.chars().count() })
 }

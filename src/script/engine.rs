@@ -62,6 +62,7 @@ pub(super) fn assemble(ctx: &Context, resolver: Resolver) -> Engine {
         None => output.line(text),
     });
 
+    super::catch::register(&mut engine, resolver.sources.clone());
     engine.set_module_resolver(resolver);
     bindings::register(&mut engine, ctx);
     engine

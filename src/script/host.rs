@@ -2,6 +2,7 @@
 
 use super::{
     catalog::{self, Signature},
+    debug::{self, Pauser, Statements},
     diagnostics::{self, Diagnostic},
     engine, explain,
     names::{self, Role},
@@ -10,6 +11,7 @@ use super::{
     sources::Sources,
 };
 use crate::bindings::Context;
+use crate::engine::pause::Listening;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, Scope};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -32,6 +34,7 @@ pub struct Host {
     modules: Arc<Modules>,
     catalog: OnceLock<Vec<Signature>>,
     ctx: Context,
+    statements: Arc<Statements>,
 }
 
 impl Host {
@@ -43,12 +46,23 @@ impl Host {
     /// [`Host::new`] that adds its texts to `sources`.
     pub(super) fn sharing(ctx: &Context, folder: Option<&Path>, sources: Arc<Sources>) -> Self {
         let modules = Arc::new(Modules::default());
-        let resolver = Resolver { sources: sources.clone(), modules: modules.clone(), ctx: ctx.clone() };
+        let statements = Arc::new(Statements::default());
+        let resolver = Resolver {
+            sources: sources.clone(),
+            modules: modules.clone(),
+            ctx: ctx.clone(),
+            statements: statements.clone(),
+        };
         let mut engine = engine::assemble(ctx, resolver);
         nested::register(&mut engine, ctx, &sources);
-        let host = Host { engine, sources, modules, catalog: OnceLock::new(), ctx: ctx.clone() };
+        let host = Host { engine, sources, modules, catalog: OnceLock::new(), ctx: ctx.clone(), statements };
         host.admit(folder);
         host
+    }
+
+    /// Lets scripts pause, from the next one compiled on, and has `pauser` asked what to do then.
+    pub fn attach(&mut self, pauser: Arc<dyn Pauser>) {
+        debug::attach(&mut self.engine, self.statements.clone(), self.sources.clone(), pauser);
     }
 
     /// The engine, for the session and for tools that look at scripts without running them.
@@ -70,7 +84,9 @@ impl Host {
     pub fn compile(&self, script: &Script) -> Result<AST, Box<Diagnostic>> {
         self.sources.insert(&script.name, &script.text, script.folder.clone());
         let compiled = names::compile(&self.engine, &script.name, &script.text, Role::Main);
-        compiled.map_err(|e| Box::new(diagnostics::from_parse_error(&e, &script.name, &self.sources)))
+        let ast = compiled.map_err(|e| Box::new(diagnostics::from_parse_error(&e, &script.name, &self.sources)))?;
+        self.statements.learn(&script.name, &ast);
+        Ok(ast)
     }
 
     /// Compiles `text`, which [`Host::sources`] knows as `name`.
@@ -78,6 +94,7 @@ impl Host {
         let compiled = self.engine.compile(text);
         let mut ast = compiled.map_err(|e| Box::new(diagnostics::from_parse_error(&e, name, &self.sources)))?;
         ast.set_source(name);
+        self.statements.learn(name, &ast);
         Ok(ast)
     }
 
@@ -92,6 +109,7 @@ impl Host {
     pub fn run(&self, script: &Script) -> Result<(), Box<Diagnostic>> {
         let ast = self.compile(script)?;
         let mut scope = Scope::new();
+        let _listening = self.ctx.pausable.then(Listening::new);
         let result = self.within(&script.name, || self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast));
         match result {
             Ok(_) => Ok(()),

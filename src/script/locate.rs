@@ -4,6 +4,7 @@ use super::{
     diagnostics::{Place, Snippet},
     sources::Sources,
     spans::Spans,
+    tokens::{self, Kind, Token},
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,15 +16,15 @@ const CONTEXT: usize = 1;
 const CALL_CHARS: usize = 60;
 
 /// A script's text and a byte of it.
-struct Spot {
+pub(super) struct Spot {
     file: String,
-    text: Arc<str>,
-    offset: usize,
+    pub(super) text: Arc<str>,
+    pub(super) offset: usize,
 }
 
 impl Spot {
     /// `None` where `place` has no column or lies outside the text.
-    fn new(place: &Place, sources: &Sources) -> Option<Spot> {
+    pub(super) fn new(place: &Place, sources: &Sources) -> Option<Spot> {
         let text = sources.get(&place.file)?.text;
         let line_start = match place.line {
             0 => return None,
@@ -64,6 +65,14 @@ pub(super) fn expression(place: Place, sources: &Sources) -> (Place, usize) {
     }
 }
 
+/// The indexing whose index is at `place`, and its width in characters.
+pub(super) fn indexed(place: Place, sources: &Sources) -> (Place, usize) {
+    match Spot::new(&place, sources) {
+        Some(spot) => spot.place(&Spans::new(&spot.text).indexed(spot.offset)),
+        None => (place, 1),
+    }
+}
+
 /// The arguments of the call at `place`, the object of a method among them.
 pub(super) fn arguments(place: &Place, sources: &Sources) -> Vec<(Place, usize)> {
     let Some(spot) = Spot::new(place, sources) else { return Vec::new() };
@@ -78,6 +87,85 @@ pub(super) fn call(place: &Place, sources: &Sources) -> Option<String> {
         return Some(text.to_string());
     }
     Some(text.chars().take(CALL_CHARS - 2).chain("..".chars()).collect())
+}
+
+/// The token at `place`.
+pub(super) fn token(place: &Place, sources: &Sources) -> Option<String> {
+    let spot = Spot::new(place, sources)?;
+    Some(spot.text[Spans::new(&spot.text).word(spot.offset)].to_string())
+}
+
+/// The names of the dotted path that begins at `place`: `torch.nn.relu`, `nn::relu`.
+pub(super) fn path(place: &Place, sources: &Sources) -> Vec<String> {
+    let Some(spot) = Spot::new(place, sources) else { return Vec::new() };
+    let text = |t: &Token| &spot.text[t.start..t.end];
+    let tokens = tokens::cut(&spot.text);
+    let mut rest = tokens.iter().skip_while(|t| t.start < spot.offset);
+    let mut names = Vec::new();
+    while let Some(name) = rest.next().filter(|t| t.kind == Kind::Word) {
+        names.push(text(name).to_string());
+        if !rest.next().is_some_and(|t| [".", "::"].contains(&text(t))) {
+            break;
+        }
+    }
+    names
+}
+
+/// Whether the token before `place` is `word`.
+pub(super) fn follows(place: &Place, word: &str, sources: &Sources) -> bool {
+    Spot::new(place, sources).is_some_and(|spot| {
+        let tokens = tokens::cut(&spot.text);
+        let before = tokens.iter().take_while(|t| t.start < spot.offset).last();
+        before.is_some_and(|t| &spot.text[t.start..t.end] == word)
+    })
+}
+
+/// The place right behind the token before `place`.
+pub(super) fn behind_previous(place: &Place, sources: &Sources) -> Option<Place> {
+    let spot = Spot::new(place, sources)?;
+    let end = tokens::cut(&spot.text).iter().take_while(|t| t.start < spot.offset).last()?.end;
+    Some(spot.place(&(end..end)).0)
+}
+
+/// The last bracket before token `i` that is open there.
+pub(super) fn open_before(tokens: &[Token], i: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for i in (0..i).rev() {
+        match tokens[i].kind {
+            Kind::Close => depth += 1,
+            Kind::Open if depth > 0 => depth -= 1,
+            Kind::Open => return Some(i),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The bracket that is open at `place`.
+pub(super) fn bracket_around(place: &Place, sources: &Sources) -> Option<(Place, String)> {
+    let spot = Spot::new(place, sources)?;
+    let tokens = tokens::cut(&spot.text);
+    let i = tokens.iter().take_while(|t| t.start < spot.offset).count();
+    bracket(&spot, &tokens, open_before(&tokens, i)?)
+}
+
+/// The bracket that is open at the end of `file`.
+pub(super) fn unclosed(file: &str, sources: &Sources) -> Option<(Place, String)> {
+    let spot = Spot { file: file.to_string(), text: sources.get(file)?.text, offset: 0 };
+    let tokens = tokens::cut(&spot.text);
+    bracket(&spot, &tokens, open_before(&tokens, tokens.len())?)
+}
+
+fn bracket(spot: &Spot, tokens: &[Token], i: usize) -> Option<(Place, String)> {
+    let range = tokens[i].start..tokens[i].end;
+    Some((spot.place(&range).0, spot.text[range].to_string()))
+}
+
+/// The last token of `file`.
+pub(super) fn last_token(file: &str, sources: &Sources) -> Option<Place> {
+    let spot = Spot { file: file.to_string(), text: sources.get(file)?.text, offset: 0 };
+    let last = *tokens::cut(&spot.text).last()?;
+    Some(spot.place(&(last.start..last.end)).0)
 }
 
 /// The lines around line `line` of `file`.

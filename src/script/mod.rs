@@ -3,6 +3,8 @@
 //! The layers above name no `rhai` type: they hold a [`Host`], hand it source text, and get [`Diagnostic`]s back.
 
 pub mod catalog;
+mod catch;
+pub mod debug;
 pub mod diagnostics;
 pub mod doc_comment;
 pub mod embedded;
@@ -10,6 +12,7 @@ mod engine;
 pub mod errors;
 mod explain;
 mod host;
+mod line;
 mod locate;
 pub mod names;
 mod nested;

@@ -4,6 +4,7 @@
 //! error inside a module names that module's file and line.
 
 use super::{
+    debug::Statements,
     embedded,
     errors::to_rhai,
     names::{self, Role},
@@ -55,6 +56,7 @@ pub(super) struct Resolver {
     pub(super) modules: Arc<Modules>,
     /// What scripts may read, they may import.
     pub(super) ctx: Context,
+    pub(super) statements: Arc<Statements>,
 }
 
 impl Resolver {
@@ -125,7 +127,7 @@ impl Resolver {
         }
         self.sources.insert(&name, &text, folder);
         self.modules.enter(&name);
-        let module = evaluate(engine, &name, &text, level);
+        let module = self.evaluate(engine, &name, &text, level);
         self.modules.leave(&name);
         let module = match module {
             Ok(module) => Shared::new(module),
@@ -134,14 +136,16 @@ impl Resolver {
         self.modules.state().loaded.insert(name, module.clone());
         Ok(module)
     }
-}
 
-/// A module sees the registered functions and its own imports, nothing of the importer: it means the same everywhere.
-fn evaluate(engine: &Engine, name: &str, text: &str, level: usize) -> Found<Module> {
-    let ast = names::compile(engine, name, text, Role::Module).map_err(|e| Box::new(EvalAltResult::from(e)))?;
-    let mut global = engine.new_global_runtime_state();
-    global.level = level;
-    Module::eval_ast_as_new_raw(engine, &mut Scope::new(), &mut global, &ast)
+    /// A module sees the registered functions and its own imports, nothing of the importer: it means the same
+    /// everywhere.
+    fn evaluate(&self, engine: &Engine, name: &str, text: &str, level: usize) -> Found<Module> {
+        let ast = names::compile(engine, name, text, Role::Module).map_err(|e| Box::new(EvalAltResult::from(e)))?;
+        self.statements.learn(name, &ast);
+        let mut global = engine.new_global_runtime_state();
+        global.level = level;
+        Module::eval_ast_as_new_raw(engine, &mut Scope::new(), &mut global, &ast)
+    }
 }
 
 fn at(mut err: Box<EvalAltResult>, pos: Position) -> Box<EvalAltResult> {

@@ -1,5 +1,6 @@
 //! The text of every script that takes part: for snippets in diagnostics, and for the folder an import starts from.
 
+use super::diagnostics::Place;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +14,22 @@ pub struct Source {
     pub folder: Option<PathBuf>,
 }
 
+/// Lines of one text that are another's, which was read into it.
+#[derive(Debug, Clone)]
+struct Part {
+    whole: String,
+    /// Lines before it.
+    before: usize,
+    lines: usize,
+    name: String,
+}
+
 /// Source texts by the name that diagnostics show: a path as given, `std/...`, or `repl`.
 #[derive(Debug, Default)]
-pub struct Sources(Mutex<HashMap<String, Source>>);
+pub struct Sources {
+    texts: Mutex<HashMap<String, Source>>,
+    parts: Mutex<Vec<Part>>,
+}
 
 impl Sources {
     /// Adds or replaces the text called `name`.
@@ -41,9 +55,26 @@ impl Sources {
         self.get(name)?.text.lines().nth(line.checked_sub(1)?).map(str::to_string)
     }
 
+    /// `lines` lines of the text called `whole`, after its first `before`, are the text called `name`.
+    pub fn contains(&self, whole: &str, before: usize, lines: usize, name: &str) {
+        let part = Part { whole: whole.into(), before, lines, name: name.into() };
+        // Entries are whole or absent.
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+    }
+
+    /// `place` as the person knows it: in the file that its lines came from.
+    pub fn real(&self, place: &Place) -> Place {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let within = |p: &&Part| p.whole == place.file && (p.before + 1..=p.before + p.lines).contains(&place.line);
+        match parts.iter().find(within) {
+            Some(part) => Place { file: part.name.clone(), line: place.line - part.before, column: place.column },
+            None => place.clone(),
+        }
+    }
+
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, Source>> {
         // A panic while the lock was held cannot leave the map half-written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -50,6 +50,25 @@ impl<'a> Spans<'a> {
         self.on_one_line(i, self.tokens[first].start..self.tokens[last].end)
     }
 
+    /// The indexing `x[..]` whose index is at `offset`.
+    pub(super) fn indexed(&self, offset: usize) -> Range<usize> {
+        let Some(mut i) = self.at(offset) else { return self.word(offset) };
+        let at = i;
+        while i > 0 {
+            i -= 1;
+            match self.tokens[i].kind {
+                Kind::Close => i = self.opening(i),
+                Kind::Open if self.is_index(i) => {
+                    let (first, last) = (self.primary_left(i - 1), self.closing(i));
+                    return self.on_one_line(at, self.tokens[first].start..self.tokens[last].end);
+                }
+                Kind::Open => break,
+                _ => {}
+            }
+        }
+        self.expression(offset)
+    }
+
     /// The arguments of the call or operator at `offset`, the object of a method among them, in the order in which its
     /// function takes them.
     pub(super) fn arguments(&self, offset: usize) -> Vec<Range<usize>> {
@@ -305,6 +324,19 @@ mod tests {
         ] {
             assert_eq!(expression(marked), whole, "{marked}");
         }
+    }
+
+    /// Protects index errors: what was indexed is shown, too.
+    #[test]
+    fn indexing() {
+        let of = |marked: &str| {
+            let at = marked.find('~').unwrap();
+            let text = marked.replacen('~', "", 1);
+            text[Spans::new(&text).indexed(at)].to_string()
+        };
+        assert_eq!(of("print(a.b[~7] + 1)"), "a.b[7]");
+        assert_eq!(of("let v = x[f(2) + ~i];"), "x[f(2) + i]");
+        assert_eq!(of("let v = [~i];"), "i");
     }
 
     /// Protects labels on arguments: the object of a method counts as the first.

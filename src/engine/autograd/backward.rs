@@ -53,7 +53,9 @@ pub fn backward(roots: &[(Tensor, Value)]) -> Result<()> {
             return Err(Error::shape(
                 "backward",
                 format!("a gradient of shape {:?} does not fit a tensor of shape {:?}", grad.dims(), root.dims()),
-            ));
+            )
+            .about("left", root.dims())
+            .about("right", grad.dims()));
         }
         match root.producer() {
             Some((node, output)) => deliver(&mut heap, &mut arrived, node, *output, grad.clone())?,

@@ -93,7 +93,9 @@ impl Tensor {
             return Err(Error::dtype(
                 "requires_grad",
                 format!("only floating-point tensors can require grad, this one is {}", self.dtype().as_str()),
-            ));
+            )
+            .advise("convert it first with to(\"f32\")")
+            .about("dtype", self.dtype()));
         }
         self.0.requires_grad.store(on, Ordering::Relaxed);
         if !on {
@@ -167,7 +169,9 @@ impl Tensor {
                     self.dims(),
                     self.dtype().as_str()
                 ),
-            ));
+            )
+            .about("left", self.dims())
+            .about("right", value.dims()));
         }
         if self.is_empty() {
             return Ok(());
@@ -226,8 +230,9 @@ impl Tensor {
             return Err(Error::shape_help(
                 "item",
                 format!("a tensor of shape {:?} has {} elements, not one", self.dims(), self.len()),
-                "reduce it first, e.g. with mean() or sum()",
-            ));
+                "reduce it first, e.g. with mean() or sum(); to_array() gives all elements",
+            )
+            .about("shape", self.dims()));
         }
         Ok(self.0.value.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?[0])
     }
@@ -242,7 +247,8 @@ impl Tensor {
                 "backward",
                 format!("gradients can be started from one number only, not from shape {:?}", self.dims()),
                 "reduce it first, e.g. with mean() or sum()",
-            ));
+            )
+            .about("shape", self.dims()));
         }
         let one = self.0.value.ones_like()?;
         super::backward(&[(self.clone(), one)])

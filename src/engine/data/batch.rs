@@ -4,7 +4,7 @@
 //! position 0 is never predicted. Padding is never labelled and never attended to.
 
 use super::IGNORE_INDEX;
-use super::tokenize::Example;
+use super::tokenize::{Example, TextTokenizer, segments};
 use crate::engine::Result;
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
@@ -64,6 +64,14 @@ impl Batch {
         self.lengths.iter().flat_map(row).collect()
     }
 
+    /// Row `row` (below [`Batch::rows`]) as text without its padding, in runs of tokens that are all learned (`true`) or
+    /// all only read.
+    pub fn show(&self, row: usize, tokenizer: &dyn TextTokenizer) -> Result<Vec<(String, bool)>> {
+        let start = row * self.width;
+        let trained = |i: usize| i > 0 && self.labels[start + i] != IGNORE_INDEX;
+        segments(tokenizer, &self.input_ids[start..start + self.lengths[row]], trained)
+    }
+
     /// `input_ids` as a U32 tensor `[rows, width]`.
     pub fn input_tensor(&self, device: &Device) -> Result<Tensor> {
         Ok(Tensor::from_slice(&self.input_ids, (self.rows, self.width), device)?)
@@ -84,16 +92,17 @@ impl Batch {
 mod tests {
     use super::*;
 
-    fn example(ids: &[u32], masked: usize, source: usize) -> Arc<Example> {
+    fn example<T: Copy + Into<u32>>(ids: &[T], masked: usize, source: usize) -> Arc<Example> {
+        let ids: Vec<u32> = ids.iter().map(|&id| id.into()).collect();
         let labels = ids.iter().enumerate().map(|(i, &id)| if i < masked { -100 } else { i64::from(id) }).collect();
-        Arc::new(Example { ids: ids.to_vec(), labels, source, lost: 0 })
+        Arc::new(Example { ids, labels, source, lost: 0 })
     }
 
     /// Protects the rectangle: right padding, no label on padding, lengths and counts; EOS that equals padding stays
     /// labelled where it is a token.
     #[test]
     fn pads_on_the_right() {
-        let batch = Batch::collate(&[example(&[5, 6, 9], 1, 3), example(&[7, 9], 0, 8)], 9, 1);
+        let batch = Batch::collate(&[example(&[5u32, 6, 9], 1, 3), example(&[7u32, 9], 0, 8)], 9, 1);
         assert_eq!((batch.rows, batch.width), (2, 3));
         assert_eq!(batch.input_ids, [5, 6, 9, 7, 9, 9]);
         assert_eq!(batch.labels, [-100, 6, 9, 7, 9, -100]);
@@ -102,10 +111,21 @@ mod tests {
         assert_eq!((batch.lengths.as_slice(), batch.indices.as_slice()), (&[3, 2][..], &[3, 8][..]));
     }
 
+    /// Protects the view of a batch at a pause: what is learned is marked, padding is left out, row by row.
+    #[test]
+    fn rows_are_shown_with_what_is_learned() {
+        let batch = Batch::collate(&[example(b"abc", 2, 0), example(b"de", 1, 1)], u32::from(b'_'), 1);
+        let toy = crate::engine::data::tokenize::toy::Toy::shared();
+        let plain = |s: &str| (s.to_string(), false);
+        let learned = |s: &str| (s.to_string(), true);
+        assert_eq!(batch.show(0, &*toy).unwrap(), [plain("ab"), learned("c")]);
+        assert_eq!(batch.show(1, &*toy).unwrap(), [plain("d"), learned("e")]);
+    }
+
     /// Protects padding to a multiple, and the tensors' shapes and dtypes.
     #[test]
     fn tensors_have_the_shape() {
-        let batch = Batch::collate(&[example(&[5, 6, 9], 1, 0)], 2, 8);
+        let batch = Batch::collate(&[example(&[5u32, 6, 9], 1, 0)], 2, 8);
         assert_eq!(batch.width, 8);
         let ids = batch.input_tensor(&Device::Cpu).unwrap();
         let labels = batch.labels_tensor(&Device::Cpu).unwrap();

@@ -177,8 +177,8 @@ impl Encoder<'_> {
         interrupt::poll()?;
         let encode = |text: &str| {
             self.tokenizer.encode(text).map_err(|e| match e {
-                Error::Config { message, help } => {
-                    Error::Config { message: format!("record {}: {message}", record.index), help }
+                Error::Config { message, help, facts } => {
+                    Error::Config { message: format!("record {}: {message}", record.index), help, facts }
                 }
                 other => other,
             })
@@ -278,24 +278,33 @@ impl Tokenized {
         let example = self.examples.get(i).ok_or_else(|| {
             Error::config(format!("example {i} is beyond the set, which has {} examples", self.examples.len()))
         })?;
-        let mut segments = Vec::new();
-        let mut before = String::new();
-        let mut start = 0;
-        while start < example.ids.len() {
-            let trained = example.trained(start);
-            let end = (start..example.ids.len()).find(|&j| example.trained(j) != trained).unwrap_or(example.ids.len());
-            // Decoded from the beginning, because some tokenizers drop the space before the first piece.
-            let whole = self.tokenizer.decode_raw(&example.ids[..end])?;
-            let segment = match whole.strip_prefix(&before) {
-                Some(segment) => segment.to_string(),
-                None => self.tokenizer.decode_raw(&example.ids[start..end])?,
-            };
-            segments.push((segment, trained));
-            before = whole;
-            start = end;
-        }
-        Ok(segments)
+        segments(&*self.tokenizer, &example.ids, |i| example.trained(i))
     }
+}
+
+/// `ids` as text, in runs of tokens that are all learned (`true`) or all only read, as `trained` says of each position.
+pub fn segments(
+    tokenizer: &dyn TextTokenizer,
+    ids: &[u32],
+    trained: impl Fn(usize) -> bool,
+) -> Result<Vec<(String, bool)>> {
+    let mut segments = Vec::new();
+    let mut before = String::new();
+    let mut start = 0;
+    while start < ids.len() {
+        let learned = trained(start);
+        let end = (start..ids.len()).find(|&j| trained(j) != learned).unwrap_or(ids.len());
+        // Decoded from the beginning, because some tokenizers drop the space before the first piece.
+        let whole = tokenizer.decode_raw(&ids[..end])?;
+        let segment = match whole.strip_prefix(&before) {
+            Some(segment) => segment.to_string(),
+            None => tokenizer.decode_raw(&ids[start..end])?,
+        };
+        segments.push((segment, learned));
+        before = whole;
+        start = end;
+    }
+    Ok(segments)
 }
 
 impl Subset for Tokenized {

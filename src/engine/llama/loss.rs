@@ -29,7 +29,9 @@ impl Llama {
     pub fn loss(&self, ids: &Value, labels: &[i64], lengths: Option<&[usize]>) -> Result<Loss> {
         let (batch, seq) = ids.dims2()?;
         if labels.len() != batch * seq {
-            return Err(Error::shape("loss", format!("{} labels for ids of shape {:?}", labels.len(), ids.dims())));
+            return Err(Error::shape("loss", format!("{} labels for ids of shape {:?}", labels.len(), ids.dims()))
+                .about("labels", labels.len())
+                .about("ids", ids.dims()));
         }
         let mut rows = Vec::new();
         let mut targets = Vec::new();

@@ -60,24 +60,39 @@ struct Geometry {
 impl Geometry {
     fn new(q: &Tensor, k: &Tensor, v: &Tensor, config: &AttentionConfig) -> Result<Self> {
         let (qd, kd, vd) = (q.dims(), k.dims(), v.dims());
-        let wrong = |why: String| Error::shape("attention", format!("q {qd:?}, k {kd:?}, v {vd:?}: {why}"));
+        let wrong = |why: String| {
+            Error::shape("attention", format!("q {qd:?}, k {kd:?}, v {vd:?}: {why}"))
+                .about("q", qd)
+                .about("k", kd)
+                .about("v", vd)
+        };
         let (&[batch, queries, heads, head_dim], &[kb, keys, kv_heads, kh]) = (qd, kd) else {
             return Err(wrong("each must be [batch, seq, heads, head_dim]".into()));
         };
         if kd != vd || kb != batch || kh != head_dim {
-            return Err(wrong("k and v must have one shape, and q's batch and head_dim".into()));
+            return Err(wrong(match () {
+                () if kd != vd => "k and v must have one shape".into(),
+                () if kb != batch => format!("q has {batch} batch rows, k and v have {kb}"),
+                () => format!("q's head_dim is {head_dim}, that of k and v is {kh}"),
+            }));
         }
         if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-            return Err(wrong(format!("{heads} query heads are not a multiple of {kv_heads} key/value heads")));
+            return Err(wrong(format!("{heads} query heads are not a multiple of {kv_heads} key/value heads"))
+                .advise("the order is [batch, seq, heads, head_dim]: are seq and heads exchanged? transpose(1, 2)"));
         }
         if config.causal && queries > keys {
-            return Err(wrong(format!("{queries} causal queries cannot be the last positions of {keys} keys")));
+            return Err(wrong(format!("{queries} causal queries cannot be the last positions of {keys} keys"))
+                .advise("for attention to another sequence, pass #{ causal: false }"));
         }
         if q.dtype() != k.dtype() || q.dtype() != v.dtype() {
             return Err(Error::dtype(
                 "attention",
                 format!("q is {}, k {}, v {}", q.dtype().as_str(), k.dtype().as_str(), v.dtype().as_str()),
-            ));
+            )
+            .advise(format!("all three must be one: convert with to(\"{}\")", q.dtype().as_str()))
+            .about("q", q.dtype())
+            .about("k", k.dtype())
+            .about("v", v.dtype()));
         }
         if let Some(lengths) = &config.lengths
             && (lengths.len() != batch || lengths.iter().any(|n| *n > keys))

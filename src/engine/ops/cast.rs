@@ -44,7 +44,7 @@ pub fn to_device(x: &Tensor, device: &Device) -> Result<Tensor> {
     }
     let from = x.device().clone();
     let moved = |value: &Value, device: &Device| {
-        value.to_device(device).map_err(|e| Error::Device(format!("moving a tensor of shape {:?}: {e}", value.dims())))
+        value.to_device(device).map_err(|e| Error::device(format!("moving a tensor of shape {:?}: {e}", value.dims())))
     };
     let value = moved(x.value(), device)?;
     Ok(record("to", value, &[x], |_| move |grad: Value| Ok(vec![Some(moved(&grad, &from)?)])))

@@ -139,7 +139,7 @@ pub(crate) use dispatch_acc;
 /// The elements of a contiguous CPU tensor, given what `storage_and_layout` returned.
 pub fn slice<'a, T: WithDType>(storage: &'a Storage, layout: &Layout) -> Result<&'a [T]> {
     let Storage::Cpu(cpu) = storage else {
-        return Err(Error::Device("a CPU kernel was given a tensor of another device".into()));
+        return Err(Error::device("a CPU kernel was given a tensor of another device"));
     };
     let (start, end) = layout
         .contiguous_offsets()

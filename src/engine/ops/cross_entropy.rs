@@ -75,14 +75,24 @@ pub fn cross_entropy(logits: &Tensor, labels: &[i64], ignore_index: i64, reducti
 /// `labels` must be one per row, and each a class or `ignore_index`.
 pub fn check_labels(op: &'static str, labels: &[i64], rows: usize, classes: usize, ignore_index: i64) -> Result<()> {
     if labels.len() != rows {
-        return Err(Error::shape(op, format!("{} labels for {rows} rows of logits", labels.len())));
+        return Err(Error::shape(op, format!("{} labels for {rows} rows of logits", labels.len()))
+            .advise("logits are [.., classes]: every position but the last dimension's takes one label")
+            .about("labels", labels.len())
+            .about("rows", rows)
+            .about("classes", classes));
     }
     match labels.iter().position(|l| *l != ignore_index && !(0..classes as i64).contains(l)) {
         Some(i) => Err(Error::shape_help(
             op,
             format!("label {} (row {i}) is not one of {classes} classes", labels[i]),
-            format!("labels that do not count must be {ignore_index}"),
-        )),
+            format!(
+                "labels go from 0 to {}; those that do not count must be {ignore_index}",
+                classes.saturating_sub(1)
+            ),
+        )
+        .about("label", labels[i])
+        .about("row", i)
+        .about("classes", classes)),
         None => Ok(()),
     }
 }

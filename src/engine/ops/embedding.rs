@@ -13,7 +13,9 @@ pub fn embedding(table: &Tensor, ids: &Value) -> Result<Tensor> {
         return Err(Error::shape("embedding", format!("the table must be [vocab, n], not {:?}", table.dims())));
     };
     if !matches!(ids.dtype(), DType::U32 | DType::I64 | DType::U8) {
-        return Err(Error::dtype("embedding", format!("ids must be integers, not {}", ids.dtype().as_str())));
+        return Err(Error::dtype("embedding", format!("ids must be integers, not {}", ids.dtype().as_str()))
+            .advise("convert them with to(\"i64\")")
+            .about("dtype", ids.dtype()));
     }
     let mut dims = ids.dims().to_vec();
     dims.push(n);
@@ -24,9 +26,13 @@ pub fn embedding(table: &Tensor, ids: &Value) -> Result<Tensor> {
             return Err(Error::shape(
                 "embedding",
                 format!(
-                    "token id {id} is outside the vocabulary of {vocab}: was the text encoded by another tokenizer?"
+                    "token id {id} is outside the vocabulary of {vocab}, whose ids go from 0 to {}",
+                    vocab.saturating_sub(1)
                 ),
-            ));
+            )
+            .advise("was the text encoded by another model's tokenizer?")
+            .about("id", id)
+            .about("vocab", vocab));
         }
     }
     let flat = flat.to_dtype(DType::U32)?;

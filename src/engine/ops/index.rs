@@ -17,7 +17,9 @@ use candle_core::{DType, Tensor as Value};
 pub fn index_select(x: &Tensor, dim: i64, indices: &Tensor) -> Result<Tensor> {
     let dim = dimension("index_select", x.dims(), dim)?;
     if indices.rank() > 1 {
-        return Err(Error::shape("index_select", format!("indices must have one dimension, not {:?}", indices.dims())));
+        return Err(Error::shape("index_select", format!("indices must have one dimension, not {:?}", indices.dims()))
+            .advise("flatten() them, or index with x[ids], which takes any shape")
+            .about("indices", indices.dims()));
     }
     let ids = checked("index_select", x, dim, indices)?.flatten_all()?;
     let mut dims = x.dims().to_vec();
@@ -92,7 +94,9 @@ pub fn where_cond(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> 
         return Err(Error::dtype(
             "where",
             format!("the condition must be a mask (u8, as from a comparison), not {}", condition.dtype().as_str()),
-        ));
+        )
+        .advise("compare to make one: where(x > 0, a, b)")
+        .about("dtype", condition.dtype()));
     }
     same_device("where", condition, a)?;
     let (a, b, dims) = meet("where", a, b)?;
@@ -123,14 +127,17 @@ pub fn where_cond(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> 
 fn checked(op: &'static str, x: &Tensor, dim: usize, indices: &Tensor) -> Result<Value> {
     same_device(op, x, indices)?;
     if !indices.dtype().is_int() {
-        return Err(Error::dtype(op, format!("indices must be integers, not {}", indices.dtype().as_str())));
+        return Err(Error::dtype(op, format!("indices must be integers, not {}", indices.dtype().as_str()))
+            .advise("convert them with to(\"i64\")")
+            .about("dtype", indices.dtype()));
     }
     let size = x.dims()[dim];
     let wrong = |index: i64| {
-        Error::shape(
-            op,
-            format!("index {index} is out of range for dimension {dim} of {:?}, which has {size}", x.dims()),
-        )
+        let err = shape::out_of_range(op, index, dim, x.dims());
+        match size {
+            0 => err,
+            _ => err.advise(format!("indices go from 0 to {}; in an index tensor none count from the end", size - 1)),
+        }
     };
     if !indices.is_empty() {
         let ids = indices.value().flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;

@@ -31,7 +31,11 @@ pub fn cat(parts: &[Tensor], dim: i64) -> Result<Tensor> {
                     part.dims(),
                     first.dims()
                 ),
-            ));
+            )
+            .about("part", i)
+            .about("left", first.dims())
+            .about("right", part.dims())
+            .about("dim", dim));
         }
         let sum = dims[dim].checked_add(part.dims()[dim]);
         dims[dim] = sum.ok_or_else(|| Error::shape("cat", "more elements than can be counted"))?;
@@ -78,7 +82,11 @@ pub fn stack(parts: &[Tensor], dim: i64) -> Result<Tensor> {
         return Err(Error::shape(
             "stack",
             format!("part {i} is {:?}, part 0 is {:?}; all must have one shape", part.dims(), first.dims()),
-        ));
+        )
+        .advise("cat() joins tensors that differ in one dimension")
+        .about("part", i)
+        .about("left", first.dims())
+        .about("right", part.dims()));
     }
     cat(&parts.iter().map(|p| shape::unsqueeze(p, dim)).collect::<Result<Vec<_>>>()?, dim)
 }

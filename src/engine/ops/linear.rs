@@ -19,8 +19,15 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     {
         return Err(Error::shape(
             "linear",
-            format!("bias {:?} does not fit a weight of shape {:?}", b.dims(), weight.dims()),
-        ));
+            format!(
+                "bias {:?} does not fit a weight of shape {:?}: it must be [{}]",
+                b.dims(),
+                weight.dims(),
+                weight.dims()[0]
+            ),
+        )
+        .about("bias", b.dims())
+        .about("weight", weight.dims()));
     }
     let dtype = compute_dtype(x);
     let mut value = product(x.value(), weight.value(), dtype)?;
@@ -53,10 +60,18 @@ pub(super) fn compute_dtype(x: &Tensor) -> DType {
 pub(super) fn check(op: &'static str, x: &Tensor, weight: &Tensor) -> Result<()> {
     match (x.dims().last(), weight.dims()) {
         (Some(n), [_, inner]) if n == inner => Ok(()),
-        _ => Err(Error::shape(
-            op,
-            format!("x {:?} does not fit a weight [out, in] of shape {:?}", x.dims(), weight.dims()),
-        )),
+        (last, dims) => {
+            let message = format!("x {:?} does not fit a weight [out, in] of shape {:?}", x.dims(), weight.dims());
+            let err = Error::shape(op, message).about("x", x.dims()).about("weight", dims);
+            Err(match (last, dims) {
+                (Some(n), [outer, _]) if n == outer => err.advise("transpose the weight? weight.t()"),
+                (Some(n), [_, inner]) => {
+                    err.advise(format!("the last dimension of x is {n}; this weight takes {inner}"))
+                }
+                (None, _) => err.advise("x must have at least one dimension"),
+                _ => err.advise("a weight has two dimensions"),
+            })
+        }
     }
 }
 

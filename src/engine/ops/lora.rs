@@ -43,7 +43,10 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
                 lora.b.dims(),
                 weight.dims()
             ),
-        ));
+        )
+        .about("a", lora.a.dims())
+        .about("b", lora.b.dims())
+        .about("weight", weight.dims()));
     }
     dropout_mask::check(lora.dropout)?;
     let dtype = compute_dtype(x);

@@ -21,16 +21,19 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             "matmul",
             format!("{:?} @ {:?}: a number has no rows or columns", a.dims(), b.dims()),
             "use * for numbers",
-        ));
+        )
+        .about("left", a.dims())
+        .about("right", b.dims()));
     };
     let (k, rows) = (*k, *rows);
     if k != rows {
         let message = format!("{:?} @ {:?}: inner dimensions {k} and {rows} differ", a.dims(), b.dims());
+        let err = Error::shape("matmul", message).about("left", a.dims()).about("right", b.dims());
         return Err(
             match (b.rank() >= 2 && b.dims().last() == Some(&k), a.rank() >= 2 && a.dims()[a.rank() - 2] == rows) {
-                (true, _) => Error::shape_help("matmul", message, "transpose the right side? b.transpose(-2, -1)"),
-                (_, true) => Error::shape_help("matmul", message, "transpose the left side? a.transpose(-2, -1)"),
-                _ => Error::shape("matmul", message),
+                (true, _) => err.advise("transpose the right side? b.transpose(-2, -1)"),
+                (_, true) => err.advise("transpose the left side? a.transpose(-2, -1)"),
+                _ => err,
             },
         );
     }
@@ -57,14 +60,20 @@ fn low_precision(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
         return Ok((cast::to_dtype(a, low)?, cast::to_dtype(b, low)?));
     }
     if a.dtype() != b.dtype() || !a.dtype().is_float() {
-        return Err(Error::dtype(
-            "matmul",
-            format!(
-                "takes two floating-point tensors of one dtype, not {} @ {}; convert with to(\"f32\")",
-                a.dtype().as_str(),
-                b.dtype().as_str()
-            ),
-        ));
+        let (left, right) = (a.dtype(), b.dtype());
+        let message =
+            format!("takes two floating-point tensors of one dtype, not {} @ {}", left.as_str(), right.as_str());
+        let to = if left.is_float() {
+            left
+        } else if right.is_float() {
+            right
+        } else {
+            DType::F32
+        };
+        return Err(Error::dtype("matmul", message)
+            .advise(format!("convert with to(\"{}\")", to.as_str()))
+            .about("left", left)
+            .about("right", right));
     }
     Ok((a.clone(), b.clone()))
 }
@@ -97,6 +106,8 @@ fn product(a: &Value, b: &Value) -> Result<Value> {
             "matmul",
             format!("{:?} @ {:?}: batch dimensions {a_batch:?} and {b_batch:?} do not broadcast", a.dims(), b.dims()),
         )
+        .about("left", a.dims())
+        .about("right", b.dims())
     })?;
     let with_batch = |matrix: &[usize]| [&batch[..], matrix].concat();
     let dims = with_batch(&[a_matrix[0], b_matrix[1]]);

@@ -54,7 +54,8 @@ impl Number {
             (Number::Int(n), DType::U8 | DType::U32) => {
                 let max = if dtype == DType::U8 { i64::from(u8::MAX) } else { i64::from(u32::MAX) };
                 if !(0..=max).contains(&n) {
-                    return Err(Error::dtype(op, format!("{n} does not fit a {} tensor (0 to {max})", dtype.as_str())));
+                    let message = format!("{n} does not fit a {} tensor (0 to {max})", dtype.as_str());
+                    return Err(Error::dtype(op, message).advise("convert it first, e.g. with to(\"i64\")"));
                 }
                 Value::new(n, like.device())?
             }
@@ -72,14 +73,12 @@ pub fn dim(op: &'static str, dims: &[usize], dim: i64) -> Result<usize> {
     if (0..rank).contains(&at) {
         return Ok(at as usize);
     }
-    Err(Error::shape(
-        op,
-        if rank == 0 {
-            format!("dimension {dim} of a tensor that has none (shape [])")
-        } else {
-            format!("dimension {dim} is out of range for shape {dims:?} ({} to {})", -rank, rank - 1)
-        },
-    ))
+    let message = if rank == 0 {
+        format!("dimension {dim} of a tensor that has none (shape [])")
+    } else {
+        format!("dimension {dim} is out of range for shape {dims:?} ({} to {})", -rank, rank - 1)
+    };
+    Err(Error::shape(op, message).about("dim", dim).about("shape", dims))
 }
 
 /// Indices of several dimensions, ascending; none given means all of them.
@@ -90,7 +89,8 @@ pub fn dims(op: &'static str, shape: &[usize], wanted: &[i64]) -> Result<Vec<usi
     let mut found = wanted.iter().map(|d| dim(op, shape, *d)).collect::<Result<Vec<_>>>()?;
     found.sort_unstable();
     if let Some(pair) = found.windows(2).find(|w| w[0] == w[1]) {
-        return Err(Error::shape(op, format!("dimension {} is named twice in {wanted:?}", pair[0])));
+        let message = format!("dimension {} is named twice in {wanted:?}", pair[0]);
+        return Err(Error::shape(op, message).about("shape", shape).about("dim", pair[0]));
     }
     Ok(found)
 }
@@ -104,15 +104,30 @@ pub fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<usize
             (x, y) if x == y => Ok(x),
             (1, y) => Ok(y),
             (x, 1) => Ok(x),
-            (x, y) => Err(Error::shape(
-                op,
-                format!(
-                    "{a:?} and {b:?} do not broadcast: {x} and {y} differ, counting dimension {} from the end",
-                    rank - i
-                ),
-            )),
+            (x, y) => Err(differing(op, a, b, rank - i, (x, y))),
         })
         .collect()
+}
+
+/// Dimension `-back` is `left` in `a` and `right` in `b`.
+fn differing(op: &'static str, a: &[usize], b: &[usize], back: usize, (left, right): (usize, usize)) -> Error {
+    let fit = |a: &[usize], b: &[usize]| {
+        let pairs = a.iter().rev().zip(b.iter().rev());
+        pairs.into_iter().all(|(x, y)| x == y || *x == 1 || *y == 1)
+    };
+    let column = |dims: &[usize]| [dims, &[1]].concat();
+    let help = match (a, b) {
+        _ if a.len() < b.len() && fit(&column(a), b) => "one for each row of the right side? a.unsqueeze(-1)",
+        _ if b.len() < a.len() && fit(a, &column(b)) => "one for each row of the left side? b.unsqueeze(-1)",
+        ([rest @ .., x, y], _) if fit(&[rest, &[*y, *x]].concat(), b) => "transpose the left side? a.transpose(-2, -1)",
+        (_, [rest @ .., x, y]) if fit(a, &[rest, &[*y, *x]].concat()) => {
+            "transpose the right side? b.transpose(-2, -1)"
+        }
+        _ => "sizes are compared from the last dimension on, and must be equal or 1",
+    };
+    let message =
+        format!("{a:?} and {b:?} do not broadcast: dimension -{back} is {left} on the left, {right} on the right");
+    Error::shape_help(op, message, help).about("left", a).about("right", b).about("dim", -(back as i64))
 }
 
 /// `value` seen as `dims`, to which it broadcasts.
@@ -136,12 +151,9 @@ pub fn same_device(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
     if a.device().same_device(b.device()) {
         return Ok(());
     }
-    Err(Error::Device(format!(
-        "{op}: one tensor is on {}, the other on {}; move one with to(\"{}\")",
-        device::name(a.device()),
-        device::name(b.device()),
-        device::name(a.device())
-    )))
+    let (left, right) = (device::name(a.device()), device::name(b.device()));
+    Err(Error::device(format!("{op}: one tensor is on {left}, the other on {right}"))
+        .advise(format!("move one with to(\"{left}\")")))
 }
 
 /// Order of dtypes within their kind.
@@ -217,8 +229,13 @@ mod tests {
         assert_eq!(broadcast("add", &[4, 1, 3], &[2, 1]).unwrap(), [4, 2, 3]);
         assert_eq!(broadcast("add", &[], &[2]).unwrap(), [2]);
         assert_eq!(broadcast("add", &[0, 3], &[1, 3]).unwrap(), [0, 3]);
+        let help = |a: &[usize], b: &[usize]| broadcast("add", a, b).unwrap_err().help().unwrap().to_string();
+        assert!(help(&[4, 5], &[4]).contains("b.unsqueeze(-1)"));
+        assert!(help(&[4], &[4, 5]).contains("a.unsqueeze(-1)"));
+        assert!(help(&[4, 5], &[5, 4]).contains("a.transpose(-2, -1)"));
+        assert!(help(&[4, 5], &[4, 3]).contains("must be equal or 1"));
         let e = broadcast("add", &[4, 5], &[4, 3]).unwrap_err().to_string();
-        assert_eq!(e, "add: [4, 5] and [4, 3] do not broadcast: 5 and 3 differ, counting dimension 1 from the end");
+        assert_eq!(e, "add: [4, 5] and [4, 3] do not broadcast: dimension -1 is 5 on the left, 3 on the right");
     }
 
     /// Protects dimension arguments: negative ones, and the ones that do not exist.

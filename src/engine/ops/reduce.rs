@@ -378,7 +378,7 @@ fn nonempty(op: &'static str, dims: &[usize], over: &[usize]) -> Result<()> {
     if count(dims, over) > 0 {
         return Ok(());
     }
-    Err(Error::shape(op, format!("shape {dims:?} has no elements to choose from")))
+    Err(Error::shape(op, format!("shape {dims:?} has no elements to choose from")).about("shape", dims))
 }
 
 #[cfg(test)]

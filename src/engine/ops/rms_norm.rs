@@ -23,7 +23,9 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
         return Err(Error::shape(
             "rms_norm",
             format!("weight of shape {:?} does not fit x of shape {:?}: it must be [{n}]", weight.dims(), x.dims()),
-        ));
+        )
+        .about("x", x.dims())
+        .about("weight", weight.dims()));
     }
     let value = forward(x.value(), weight.value(), eps)?;
     Ok(record("rms_norm", value, &[x, weight], |needs| {

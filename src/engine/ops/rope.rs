@@ -28,7 +28,9 @@ pub enum RopeStyle {
 pub fn rope(x: &Tensor, cos: &Value, sin: &Value, style: RopeStyle) -> Result<Tensor> {
     let dims = x.dims();
     let [_, t, _, d] = *dims else {
-        return Err(Error::shape("rope", format!("x must be [batch, seq, heads, head_dim], not {dims:?}")));
+        return Err(
+            Error::shape("rope", format!("x must be [batch, seq, heads, head_dim], not {dims:?}")).about("x", dims)
+        );
     };
     if d % 2 != 0 || cos.dims() != [t, d / 2] || sin.dims() != [t, d / 2] {
         return Err(Error::shape(

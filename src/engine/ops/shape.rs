@@ -18,7 +18,20 @@ pub fn reshape(x: &Tensor, sizes: &[i64]) -> Result<Tensor> {
 }
 
 fn resolve(from: &[usize], sizes: &[i64]) -> Result<Vec<usize>> {
-    let wrong = |why: String| Err(Error::shape("reshape", format!("{from:?} cannot become {sizes:?}: {why}")));
+    let wrong = |why: String| {
+        let err = Error::shape("reshape", format!("{from:?} cannot become {sizes:?}: {why}")).about("shape", from);
+        let total: usize = from.iter().product();
+        // Which single size, left to -1, would do?
+        let fits = (0..sizes.len()).find(|&hole| {
+            let mut rest = sizes.iter().enumerate().filter(|(i, _)| *i != hole).map(|(_, s)| usize::try_from(*s).ok());
+            let known = rest.try_fold(1usize, |n, s| n.checked_mul(s?));
+            known.is_some_and(|n| n > 0 && total.is_multiple_of(n)) && !sizes.contains(&-1) && sizes.len() > 1
+        });
+        let Some(hole) = fits else { return Err(err) };
+        let free: Vec<String> =
+            sizes.iter().enumerate().map(|(i, s)| if i == hole { "-1".into() } else { s.to_string() }).collect();
+        Err(err.advise(format!("let one size follow from the others: reshape([{}])", free.join(", "))))
+    };
     let total: usize = from.iter().product();
     if let Some(size) = sizes.iter().find(|s| **s < -1) {
         return wrong(format!("{size} is not a size"));
@@ -72,7 +85,9 @@ pub fn t(x: &Tensor) -> Result<Tensor> {
 /// Dimensions in another order: dimension `order[i]` becomes dimension i.
 pub fn permute(x: &Tensor, order: &[i64]) -> Result<Tensor> {
     let wrong = || {
-        Error::shape("permute", format!("{order:?} is not an order of the {} dimensions of {:?}", x.rank(), x.dims()))
+        let message = format!("{order:?} is not an order of the {} dimensions of {:?}", x.rank(), x.dims());
+        let all: Vec<usize> = (0..x.rank()).collect();
+        Error::shape_help("permute", message, format!("name each of {all:?} once")).about("shape", x.dims())
     };
     let order = order.iter().map(|d| dimension("permute", x.dims(), *d)).collect::<Result<Vec<_>>>()?;
     let mut back = vec![usize::MAX; x.rank()];
@@ -92,10 +107,14 @@ pub fn narrow(x: &Tensor, dim: i64, start: i64, len: i64) -> Result<Tensor> {
     let size = x.dims()[dim];
     let from = if start < 0 { start.saturating_add(size as i64) } else { start };
     if from < 0 || len < 0 || from.saturating_add(len) > size as i64 {
-        return Err(Error::shape(
-            "narrow",
-            format!("{len} elements from {start} are not in dimension {dim} of {:?}, which has {size}", x.dims()),
-        ));
+        let message =
+            format!("{len} elements from {start} are not in dimension {dim} of {:?}, which has {size}", x.dims());
+        return Err(Error::shape("narrow", message)
+            .about("shape", x.dims())
+            .about("dim", dim)
+            .about("start", start)
+            .about("length", len)
+            .about("size", size));
     }
     let (start, len) = (from as usize, len as usize);
     let dims = x.dims().to_vec();
@@ -116,12 +135,22 @@ pub fn select(x: &Tensor, dim: i64, index: i64) -> Result<Tensor> {
     let at = dimension("select", x.dims(), dim)?;
     let size = x.dims()[at] as i64;
     if index >= size || index < -size {
-        return Err(Error::shape(
-            "index",
-            format!("index {index} is out of range for dimension {at} of {:?}, which has {size}", x.dims()),
-        ));
+        return Err(out_of_range("index", index, at, x.dims()).advise(match size {
+            0 => format!("dimension {at} is empty"),
+            _ => format!("indices go from 0 to {}, or from -{size} to -1 counted from the end", size - 1),
+        }));
     }
     squeeze(&narrow(x, at as i64, index, 1)?, Some(at as i64))
+}
+
+/// That `index` is not one of dimension `dim` of a tensor of shape `dims`.
+pub(super) fn out_of_range(op: &'static str, index: i64, dim: usize, dims: &[usize]) -> Error {
+    let size = dims[dim];
+    Error::shape(op, format!("index {index} is out of range for dimension {dim} of {dims:?}, which has {size}"))
+        .about("index", index)
+        .about("dim", dim)
+        .about("size", size)
+        .about("shape", dims)
 }
 
 /// Without dimension `dim` if its size is 1; with none given, without every dimension of size 1.
@@ -170,7 +199,15 @@ pub fn flatten(x: &Tensor, first: i64, last: i64) -> Result<Tensor> {
 /// If `x` does not broadcast to that shape.
 pub fn broadcast_to(x: &Tensor, sizes: &[i64]) -> Result<Tensor> {
     let from = x.dims();
-    let wrong = || Error::shape("broadcast_to", format!("{from:?} does not broadcast to {sizes:?}"));
+    let wrong = || {
+        let message = format!("{from:?} does not broadcast to {sizes:?}");
+        Error::shape_help(
+            "broadcast_to",
+            message,
+            "sizes are compared from the last dimension on; only a 1 is repeated",
+        )
+        .about("shape", from)
+    };
     let added = sizes.len().checked_sub(from.len()).ok_or_else(wrong)?;
     let dims = sizes
         .iter()

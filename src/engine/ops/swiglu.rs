@@ -21,13 +21,18 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         return Err(Error::shape(
             "swiglu",
             format!("gate {:?} and up {:?} must have one shape", gate.dims(), up.dims()),
-        ));
+        )
+        .about("left", gate.dims())
+        .about("right", up.dims()));
     }
     if gate.dtype() != up.dtype() {
         return Err(Error::dtype(
             "swiglu",
             format!("gate is {}, up is {}", gate.dtype().as_str(), up.dtype().as_str()),
-        ));
+        )
+        .advise(format!("both must be one: convert with to(\"{}\")", gate.dtype().as_str()))
+        .about("left", gate.dtype())
+        .about("right", up.dtype()));
     }
     let value = forward(gate.value(), up.value())?;
     Ok(record("swiglu", value, &[gate, up], |_| {

@@ -142,6 +142,11 @@ impl GradScaler {
         Ok(finite)
     }
 
+    /// Whether this step's gradients overflowed, so that the step will be skipped.
+    pub fn overflowed(&self) -> bool {
+        matches!(self.stage, Stage::Unscaled { finite: false })
+    }
+
     /// Adjusts the scale after a step: halved after an overflow, doubled after a long time without.
     ///
     /// # Errors

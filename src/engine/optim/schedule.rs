@@ -163,6 +163,28 @@ pub fn warmup_steps(ratio: f64, total: u64) -> Result<u64> {
     Ok((total as f64 * ratio).ceil() as u64)
 }
 
+/// A learning rate that a person set during a run, and the schedule's at that moment: from there on the schedule's
+/// course is scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// What was set.
+    pub lr: f64,
+    /// What the schedule had set before.
+    pub scheduled: f64,
+}
+
+impl ByHand {
+    /// The rate where the schedule says `scheduled`. A schedule that stood at 0 has no ratio to keep: the rate stays.
+    pub fn lr(self, scheduled: f64) -> f64 {
+        // A constant schedule gives what was set, to the last bit.
+        if scheduled == self.scheduled || self.scheduled == 0.0 {
+            self.lr
+        } else {
+            self.lr * (scheduled / self.scheduled)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,5 +301,15 @@ mod tests {
     fn json_round_trip() {
         let s = schedule("cosine", 3, 10, 0.1);
         assert_eq!(serde_json::from_str::<Schedule>(&serde_json::to_string(&s).unwrap()).unwrap(), s);
+    }
+
+    /// Protects a rate changed by hand: the schedule neither takes it back nor loses its own course.
+    #[test]
+    fn a_rate_set_by_hand_scales_the_rest() {
+        let constant = ByHand { lr: 3e-4, scheduled: 1e-3 };
+        assert_eq!(constant.lr(1e-3), 3e-4);
+        let falling = ByHand { lr: 1.0, scheduled: 0.5 };
+        assert_eq!((falling.lr(0.25), falling.lr(0.0)), (0.5, 0.0));
+        assert_eq!(ByHand { lr: 2.0, scheduled: 0.0 }.lr(0.7), 2.0);
     }
 }

@@ -3,7 +3,7 @@
 //! Time is measured between marks. A step ends at a mark; whatever else takes time between steps (validation, saving,
 //! sampling) calls [`Meter::mark`] when it is done, so that it is not charged to the next step.
 
-use crate::engine::memory;
+use crate::engine::{memory, pause};
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        self.0.elapsed()
+        // A paused script does no work that could be fast or slow.
+        self.0.elapsed().saturating_sub(pause::time())
     }
 }
 

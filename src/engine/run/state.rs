@@ -169,7 +169,7 @@ fn in_file_order<'t, 'a>(tensors: &'t [Entry<'a>]) -> Vec<&'t Entry<'a>> {
 fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
-        return Err(Error::Device("saved state: a tensor is not on the CPU".into()));
+        return Err(Error::device("saved state: a tensor is not on the CPU"));
     };
     let at = layout.start_offset()..layout.start_offset() + layout.shape().elem_count();
     macro_rules! little_endian {

@@ -1,10 +1,11 @@
 //! What a training run must remember to go on bit for bit: trained parameters, optimizer moments, scaler, random stream,
 //! and the position in the data order. The order itself is a function of seed and epoch, and the learning rate of the
-//! step, so neither is stored.
+//! step, so neither is stored; a learning rate that was set by hand is.
 
 use super::state::RunState;
 use crate::engine::error::{Error, Result};
 use crate::engine::llama::Llama;
+use crate::engine::optim::schedule::ByHand;
 use crate::engine::optim::{GradScaler, GradScalerState, Optimizer, OptimizerState};
 use crate::engine::rng::{self, RngState};
 use candle_core::Tensor as Value;
@@ -31,6 +32,8 @@ struct Meta {
     /// What the script wanted to keep; null if nothing, and in states from before there was this.
     #[serde(default)]
     extra: serde_json::Value,
+    #[serde(default)]
+    by_hand: Option<ByHand>,
 }
 
 const PARAM: &str = "param/";
@@ -44,6 +47,7 @@ pub fn collect(
     model: &Llama,
     optimizer: &dyn Optimizer,
     scaler: Option<&GradScaler>,
+    by_hand: Option<ByHand>,
     position: Position,
     extra: serde_json::Value,
 ) -> Result<(Vec<(String, Value)>, serde_json::Value)> {
@@ -58,13 +62,24 @@ pub fn collect(
         optimizer_steps: steps,
         scaler: scaler.map(GradScaler::state),
         extra,
+        by_hand,
     };
     let meta = serde_json::to_value(meta).map_err(|e| Error::config(format!("saved state: {e}")))?;
     Ok((tensors, meta))
 }
 
-/// Puts model, optimizer, scaler and random stream where `state` left them, and returns the position to go on from, and
-/// what the script kept.
+/// What [`restore`] found besides what it put back.
+#[derive(Debug)]
+pub struct Restored {
+    /// Where to go on from.
+    pub position: Position,
+    /// The learning rate that was set by hand.
+    pub by_hand: Option<ByHand>,
+    /// What the script kept.
+    pub extra: serde_json::Value,
+}
+
+/// Puts model, optimizer, scaler and random stream where `state` left them.
 ///
 /// # Errors
 /// If the state is of another model, adapter or optimizer; each misfit is named.
@@ -73,7 +88,7 @@ pub fn restore(
     model: &Llama,
     optimizer: &mut dyn Optimizer,
     scaler: Option<&mut GradScaler>,
-) -> Result<(Position, serde_json::Value)> {
+) -> Result<Restored> {
     let meta: Meta = serde_json::from_value(state.meta)
         .map_err(|e| Error::config(format!("the saved state is not one of a training run: {e}")))?;
     if meta.optimizer != optimizer.name() {
@@ -117,5 +132,5 @@ pub fn restore(
         scaler.load_state(saved)?;
     }
     rng::restore(meta.rng);
-    Ok((meta.position, meta.extra))
+    Ok(Restored { position: meta.position, by_hand: meta.by_hand, extra: meta.extra })
 }

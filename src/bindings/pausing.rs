@@ -1,0 +1,50 @@
+//! What a paused script is looked at with: `breakpoint()`, and batches as text.
+
+use super::data::Batch;
+use super::llama::Model;
+use super::registration::function;
+use super::{Context, ScriptResult};
+use crate::engine::data::{IGNORE_INDEX, batch, tokenize::TextTokenizer};
+use crate::engine::tokenizer::Tokenizer;
+use rhai::Engine;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(super) fn register(engine: &mut Engine, ctx: &Context) {
+    let c = ctx.clone();
+    let noted = AtomicBool::new(false);
+    // Where there is a prompt, the debugger has stopped at this call before it is made.
+    function("breakpoint", ["()"]).register_into_engine(engine, move || {
+        if !c.pausable && !noted.swap(true, Ordering::Relaxed) {
+            c.output.note("breakpoint(): ignored, there is no prompt; `host run -i` stops here");
+        }
+    });
+    function("show", ["batch: Batch", "tokenizer: Tokenizer", "string"])
+        .with_purity(true)
+        .register_into_engine(engine, |b: &mut Batch, tokenizer: Tokenizer| -> ScriptResult<String> {
+            Ok(show(&b.0, &tokenizer)?)
+        });
+
+    function("show", ["model: Model", "batch: Batch", "string"])
+        .with_purity(true)
+        .register_into_engine(engine, |m: &mut Model, b: Batch| -> ScriptResult<String> {
+            Ok(show(&b.0, m.read().tokenizer()?)?)
+        });
+}
+
+fn show(batch: &batch::Batch, tokenizer: &dyn TextTokenizer) -> crate::engine::Result<String> {
+    let mut lines = Vec::new();
+    for row in 0..batch.rows {
+        let (length, start) = (batch.lengths[row], row * batch.width);
+        let labels = &batch.labels[start..start + batch.width];
+        // A label at position 0 would have nothing before it to be predicted from.
+        let trained = labels.iter().skip(1).filter(|&&l| l != IGNORE_INDEX).count();
+        let padding = match batch.width - length {
+            0 => String::new(),
+            n => format!(", {n} of padding"),
+        };
+        lines.push(format!("row {row}, record {}: {length} tokens, {trained} trained{padding}", batch.indices[row]));
+        let mark = |(text, trained): (String, bool)| if trained { format!("⟦{text}⟧") } else { text };
+        lines.push(batch.show(row, tokenizer)?.into_iter().map(mark).collect());
+    }
+    Ok(lines.join("\n"))
+}
