@@ -225,7 +225,7 @@ pub(super) fn placed<T>(
     })
 }
 
-pub(super) fn register(engine: &mut Engine) {
+pub(crate) fn register(engine: &mut Engine) {
     type Cx<'a> = NativeCallContext<'a>;
     engine
         .register_type_with_name::<ScriptError>("Error")

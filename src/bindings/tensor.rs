@@ -89,7 +89,8 @@ pub(super) fn int_list(what: &str, value: &Dynamic) -> Result<Vec<i64>> {
     }
     let list = value.read_lock::<Array>().and_then(|a| a.iter().map(|v| v.as_int().ok()).collect::<Option<Vec<_>>>());
     list.ok_or_else(|| {
-        Error::config(format!("{what}: expected an int or an array of ints, not {value} ({})", value.type_name()))
+        let (shown, of) = (super::options_map::shown(value), super::options_map::type_name(value));
+        Error::config(format!("{what}: expected an int or an array of ints, not {shown} ({of})"))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Context, declared::declared, habits, names};
 use crate::script::{
-    catalog::{self, Signature, friendly_type},
+    catalog::{self, Origin, Signature, friendly_type},
     diagnostics::{Diagnostic, Place},
     locate,
 };
@@ -22,7 +22,11 @@ pub(super) fn not_found(signature: &str, at: Option<&Place>, file: &str, cx: &Co
         return Diagnostic::new("unknown-function", format!("this closure does not take {taken}"));
     }
     let all = known(file, cx);
-    let same: Vec<Fit> = all.iter().filter(|s| s.path() == path).map(|s| Fit::new(s, &args)).collect();
+    let mut same: Vec<Fit> = all.iter().filter(|s| s.path() == path).map(|s| Fit::new(s, &args)).collect();
+    if same.iter().any(|f| f.signature.origin == Origin::Script) {
+        // The script's own function is meant, not a method that happens to have its name.
+        same.retain(|f| f.signature.origin == Origin::Script);
+    }
     if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
         let d = Diagnostic::new("unknown-operator", format!("no operator `{name}` for {taken}"));
         let d = match habits::operator(name, &args) {

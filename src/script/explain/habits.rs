@@ -1,9 +1,11 @@
 //! Habits from Python and PyTorch: what people write without thinking, and how it is written here.
 
-use crate::script::catalog::Signature;
+use crate::script::catalog::{Origin, Signature};
 
 /// Functions and methods by other names. `T` methods are looked up for any first argument.
 const CALLS: &[(&str, &str)] = &[
+    ("llama::from_pretrained", "a model is loaded by `llama::load(path)`"),
+    ("optim::adam", "Adam is `optim::adamw` with `weight_decay: 0.0`"),
     ("view", "a tensor's shape is changed by `.reshape([2, -1])`"),
     ("size", "a tensor's sizes are `.shape`; one of them is `.shape[0]`"),
     ("dim", "the number of dimensions is `.rank`"),
@@ -57,6 +59,28 @@ const CALLS: &[(&str, &str)] = &[
     ("exit", "a script ends with `return;`, or with an error by `throw \"why\";`"),
 ];
 
+/// Functions of torch, numpy and math by other names.
+const MEMBERS: &[(&str, &str)] = &[
+    ("array", "tensor"),
+    ("Tensor", "tensor"),
+    ("FloatTensor", "tensor"),
+    ("as_tensor", "tensor"),
+    ("from_numpy", "tensor"),
+    ("Linear", "linear"),
+    ("RMSNorm", "rms_norm"),
+    ("CrossEntropyLoss", "cross_entropy"),
+    ("scaled_dot_product_attention", "attention"),
+    ("Adam", "adamw"),
+    ("manual_seed", "seed"),
+    ("mm", "matmul"),
+    ("bmm", "matmul"),
+    ("concat", "cat"),
+    ("concatenate", "cat"),
+    ("clip_grad_norm_", "clip_grad_norm"),
+    ("GradScaler", "grad_scaler"),
+    ("var", "variance"),
+];
+
 /// The advice for a call of `path` with arguments of these types.
 pub(super) fn call(path: &str, args: &[String]) -> Option<String> {
     let types: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -92,11 +116,12 @@ pub(super) fn operator(name: &str, args: &[String]) -> Option<String> {
 pub(super) fn variable(name: &str, path: &[String], all: &[Signature]) -> Option<String> {
     let last = path.last().map_or("", String::as_str);
     let ours = || {
-        let named = |s: &&Signature| s.callable() && s.name == last && s.origin == crate::script::catalog::Origin::Host;
+        let last = MEMBERS.iter().find(|(theirs, _)| *theirs == last).map_or(last, |(_, ours)| ours);
+        let named = |s: &&Signature| s.callable() && s.name.eq_ignore_ascii_case(last) && s.origin == Origin::Host;
         let found = all.iter().filter(named).min_by_key(|s| s.namespace.len())?;
         let object = found.object().filter(|_| found.namespace.is_empty());
         Some(match object {
-            Some(of) => format!("here it is a method of {of}: `x.{last}(..)`"),
+            Some(of) => format!("here it is a method of {of}: `x.{}(..)`", found.name),
             None => format!("here it is `{}(..)`", found.path()),
         })
     };
