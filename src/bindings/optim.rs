@@ -144,7 +144,7 @@ fn params(value: &Dynamic) -> Result<Vec<(String, Tensor)>> {
     let tensor = |(i, item): (usize, &Dynamic)| match item.read_lock::<Tensor>() {
         Some(t) => Ok((format!("param.{i}"), t.clone())),
         None => Err(Error::config_help(
-            format!("parameter {i} must be a tensor, not {}", item.type_name()),
+            format!("parameter {i} must be a tensor, not {}", super::options_map::type_name(item)),
             "what an optimizer takes is `model.trainable()`",
         )),
     };

@@ -79,7 +79,7 @@ pub enum Error {
         facts: Facts,
     },
     /// A device that is absent, or operands on different devices.
-    #[error("device: {message}")]
+    #[error("{message}")]
     Device {
         /// What was asked of which device.
         message: String,
@@ -301,7 +301,6 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("double", "f64"),
     ("int64", "i64"),
     ("long", "i64"),
-    ("int8", "u8"),
     ("uint8", "u8"),
     ("gpu", "cuda"),
 ];

@@ -137,7 +137,7 @@ impl Scripted {
 
     fn run(&mut self, ast: &AST) {
         let done = self.host.engine().eval_ast_with_scope::<Dynamic>(&mut self.scope, ast);
-        done.unwrap_or_else(|e| panic!("{e}"));
+        drop(done.unwrap_or_else(|e| panic!("{e}")));
     }
 }
 

@@ -14,7 +14,7 @@ const CANDIDATES: usize = 6;
 pub(super) fn not_found(signature: &str, at: Option<&Place>, file: &str, cx: &Context) -> Diagnostic {
     let (path, args) = signature.rsplit_once(" (").unwrap_or((signature, ")"));
     // A string argument is written as three alternatives.
-    let args = args.trim_end_matches(')').replace("&str | ImmutableString | String", "string");
+    let args = args.strip_suffix(')').unwrap_or(args).replace("&str | ImmutableString | String", "string");
     let args: Vec<String> = args.split(", ").filter(|a| !a.is_empty()).map(|a| friendly_type(cx.engine, a)).collect();
     let taken = format!("({})", args.join(", "));
     let name = path.rsplit("::").next().unwrap_or(path);
@@ -22,6 +22,9 @@ pub(super) fn not_found(signature: &str, at: Option<&Place>, file: &str, cx: &Co
         return Diagnostic::new("unknown-function", format!("this closure does not take {taken}"));
     }
     let all = known(file, cx);
+    if at.is_some_and(|at| locate::follows(at, ".", cx.sources)) && args.first().is_some_and(|a| a == "()") {
+        return Diagnostic::new("unknown-function", format!("() has no method `{name}`")).with_help(habits::NOTHING);
+    }
     let mut same: Vec<Fit> = all.iter().filter(|s| s.path() == path).map(|s| Fit::new(s, &args)).collect();
     if same.iter().any(|f| f.signature.origin == Origin::Script) {
         // The script's own function is meant, not a method that happens to have its name.

@@ -94,6 +94,10 @@ pub(super) fn call(path: &str, args: &[String]) -> Option<String> {
     CALLS.iter().find(|(name, _)| *name == path).map(|(_, help)| help.to_string())
 }
 
+/// What a value may be nothing for.
+pub(super) const NOTHING: &str = "the value is (): the result of something that returns nothing, of `.get` for a \
+                                  missing key, or a `.grad` before backward()";
+
 /// The advice for an operator between values of these types.
 pub(super) fn operator(name: &str, args: &[String]) -> Option<String> {
     let types: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -156,9 +160,7 @@ pub(super) fn property(of: &str, name: &str) -> Option<String> {
         ("Tensor", "numel") => "the number of elements is `.len`".into(),
         ("Tensor", "is_cuda") => "the device is `.device`, as in `\"cuda:0\"`".into(),
         ("Optimizer", "param_groups") => "the learning rate is `.lr`, for reading and setting".into(),
-        ("()", _) => {
-            "the value is (): the result of something that returns nothing, or of `.get` for a missing key".into()
-        }
+        ("()", _) => NOTHING.into(),
         ("string", "kind" | "message" | "help" | "line") => {
             "this is a string that was thrown; `throw #{ kind: \"..\", message: \"..\" }` throws something with fields"
                 .into()
