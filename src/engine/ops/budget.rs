@@ -23,7 +23,7 @@ pub fn elements(op: &'static str, dims: &[usize], dtype: DType) -> Result<usize>
     match count {
         Some(_) if bytes.is_some() && dims.contains(&0) => Ok(0),
         _ => {
-            memory::check(|| format!("{op}: {} tensor of shape {dims:?}", dtype.as_str()), bytes)?;
+            memory::check(|| format!("{op}: a tensor of shape {dims:?} in {}", dtype.as_str()), bytes)?;
             // Without a count there are no bytes, which the check refused.
             Ok(count.unwrap_or(0))
         }
