@@ -100,8 +100,15 @@ fn wrong_options_exit_with_2() {
 fn help_comes_from_the_script() {
     let ran = with_options(&["--help"]);
     assert_eq!(ran.code, Some(0));
+    let (of_script, of_host) = ran.out.split_at(ran.out.find("Options of the host:\n").unwrap() + 21);
+    for flag in ["--device <NAME>", "--config <FILE>", "--set <KEY=VALUE>", "--watch", "--allow-read <PATH>"] {
+        assert!(
+            of_host.contains(&format!("\n  {flag} ")) || of_host.starts_with(&format!("  {flag} ")),
+            "{flag}: {of_host}"
+        );
+    }
     assert_eq!(
-        ran.out,
+        of_script,
         "\
 Trains an adapter.
 
@@ -120,10 +127,6 @@ Options of this script:
   --init <VALUE>              start from these weights
 
 Options of the host:
-  --device <NAME>  Where tensors and models go: cpu, cuda, cuda:N
-  --resume         Continue the saved run
-  --quiet          No progress and no notes
-  --threads <N>    Threads for native work
 "
     );
 }
@@ -173,7 +176,8 @@ fn exit_codes() {
     assert_eq!(dir.run(&["run"]).code, Some(2));
     assert_eq!(dir.run(&["walk"]).code, Some(2));
     let version = dir.run(&["--version"]);
-    assert_eq!((version.code, version.out), (Some(0), format!("host {}\n", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(version.code, Some(0));
+    assert!(version.out.starts_with(&format!("host {}\n", env!("CARGO_PKG_VERSION"))), "{version:?}");
 }
 
 /// Starts `text` and waits until it has printed a line.

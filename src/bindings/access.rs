@@ -8,15 +8,19 @@
 use super::resolve::{links_in, resolve};
 use crate::engine::hub::Hub;
 use crate::engine::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Where scripts may write without being told: below this folder of the working directory.
 pub const RUNS: &str = "runs";
 
 /// What a script may touch; clones share it. Paths are checked and handed back as they were given, so that messages show those.
 #[derive(Debug, Clone)]
-pub struct Access(Option<Arc<RwLock<Rules>>>);
+pub struct Access(Option<Arc<RwLock<Rules>>>, Seen);
+
+/// Files that were read, for whoever wants to know when they change.
+type Seen = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 #[derive(Debug, Default)]
 struct Rules {
@@ -61,7 +65,7 @@ enum Act {
 impl Access {
     /// No limits: the person's own hands.
     pub fn everything() -> Self {
-        Access(None)
+        Access(None, Seen::default())
     }
 
     /// What every script may do: see the module's description.
@@ -78,7 +82,7 @@ impl Access {
             rules.read.push(Root { path: cwd, trusted: false, numbered: false });
         }
         rules.read.extend(cache.map(|path| Root { path, trusted: true, numbered: false }));
-        Access(Some(Arc::new(RwLock::new(rules))))
+        Access(Some(Arc::new(RwLock::new(rules))), Seen::default())
     }
 
     /// Lets scripts read and import from below `folder`, a recipe's.
@@ -198,7 +202,15 @@ impl Access {
                 self.check_one(act, &link)?;
             }
         }
+        if act == Act::Read && path.is_file() {
+            self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf());
+        }
         Ok(path.to_path_buf())
+    }
+
+    /// The files that were read so far, or were about to be.
+    pub fn files_read(&self) -> Vec<PathBuf> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     fn check_one(&self, act: Act, path: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::{Access, testing::Scratch};
 use crate::engine::progress::{Reporter, Silent};
 use rhai::Map;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where a script's words go. Handed in by the command line; tests hand in a recorder.
@@ -63,6 +64,10 @@ pub struct HostContext {
     pub args: Vec<String>,
     /// Whether `--resume` was given: what `resuming()` returns.
     pub resuming: bool,
+    /// The text of the `settings.toml` that repeats this run; `None` where nothing can, such as in a session.
+    pub settings: Option<String>,
+    /// The folder of the recipe, with the files it was shipped with: what `recipe_dir()` returns.
+    pub folder: Option<PathBuf>,
     /// The device of `--device`; where tensors go that name no other.
     pub device: candle_core::Device,
     /// What the script may read and write.
@@ -88,6 +93,8 @@ impl HostContext {
             max_ops: 0,
             scratch: Scratch::default(),
             pausable: false,
+            settings: None,
+            folder: None,
         }
     }
 }

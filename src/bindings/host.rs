@@ -20,6 +20,12 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     function("resuming", ["bool"]).register_into_engine(engine, move || c.resuming);
 
     let c = ctx.clone();
+    function("recipe_dir", ["string"]).register_into_engine(engine, move || match &c.folder {
+        Some(folder) => folder.display().to_string(),
+        None => ".".to_string(),
+    });
+
+    let c = ctx.clone();
     function("write", ["text: string"]).register_into_engine(engine, move |text: &str| c.output.text(text));
 
     let c = ctx.clone();

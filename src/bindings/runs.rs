@@ -105,6 +105,9 @@ fn create(ctx: &Context, dir: &str, settings: Map, options: Map) -> ScriptResult
     o.finish()?;
     ctx.access.write_run(dir)?;
     let run = Run::create(dir, json(&Dynamic::from_map(settings))?, policy)?;
+    if let Some(text) = &ctx.settings {
+        run.keep_settings(text)?;
+    }
     for notice in run.notices() {
         ctx.output.note(notice);
     }

@@ -1,8 +1,14 @@
 //! Command line: one file per verb. Parses, hands plain options to the verb, turns its answer into an exit code.
 
 mod bars;
+mod completions;
+mod cp;
 mod doc;
+mod doctor;
 mod limits;
+mod ls;
+mod new;
+mod pack;
 mod printer;
 mod repl;
 mod run;
@@ -10,6 +16,7 @@ mod sandbox;
 mod signals;
 mod test;
 mod types;
+mod watch;
 
 use crate::script::{
     Diagnostic,
@@ -24,7 +31,7 @@ use std::sync::Arc;
 
 /// Fine-tune LLaMA-family models with LoRA from Rhai scripts.
 #[derive(Debug, Parser)]
-#[command(name = "host", version, arg_required_else_help = true)]
+#[command(name = "host", version, long_version = doctor::version(), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -37,6 +44,12 @@ enum Verb {
     Test(test::Args),
     Doc(doc::Args),
     Types(types::Args),
+    Ls(ls::Args),
+    Cp(cp::Args),
+    New(new::Args),
+    Pack(pack::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
 }
 
 /// How a verb ended.
@@ -81,6 +94,12 @@ pub fn main() -> ExitCode {
         Verb::Test(args) => test::run(args, &printer),
         Verb::Doc(args) => doc::run(args, &printer),
         Verb::Types(args) => types::run(args, &printer),
+        Verb::Ls(args) => ls::run(&args, &printer),
+        Verb::Cp(args) => cp::run(&args, &printer),
+        Verb::New(args) => new::run(&args, &printer),
+        Verb::Pack(args) => pack::run(&args, &printer),
+        Verb::Doctor(args) => doctor::run(&args, &printer),
+        Verb::Completions(args) => completions::run(&args, &printer),
     });
     printer.flush();
     match done {
@@ -113,7 +132,7 @@ fn fail(printer: &Printer, diagnostic: &Diagnostic) -> Exit {
     }
     match diagnostic.code.as_str() {
         _ if diagnostic.is_interrupt() => Exit::Interrupted,
-        "usage" => Exit::Usage,
+        "usage" | "recipe" => Exit::Usage,
         _ => Exit::Failed,
     }
 }

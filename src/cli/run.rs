@@ -1,14 +1,16 @@
 //! `host run`: a script, a recipe's folder or pack, or a recipe by its name.
 
-use super::{Exit, fail, printer::Printer, signals};
-use crate::bindings::{HostContext, Output};
+use super::{Exit, fail, printer::Printer, signals, watch};
+use crate::bindings::{Access, HostContext, Output};
 use crate::engine::device;
 use crate::script::{
     Diagnostic, Host,
-    options::HostFlags,
-    recipes::{self, Found},
+    options::{Given, HostFlags, unknown_host_flag},
+    recipes::{self, Found, Origin},
     sandbox,
+    settings::{self, RunBy},
 };
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Run a script: `host run train.rhai --lr 3e-4`; `host run train.rhai --help` shows the script's own options
@@ -31,15 +33,53 @@ pub(super) struct Args {
     threads: Option<u16>,
     #[command(flatten)]
     sandbox: super::sandbox::Flags,
-    /// A file, a recipe's folder or pack, or the name of a recipe (`host ls`); then its own options
-    #[arg(trailing_var_arg = true, required = true, value_names = ["SCRIPT", "OPTIONS"], num_args = 1..)]
+    /// Options from a TOML or JSON file; a run's settings.toml names its script too
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    config: Vec<String>,
+    /// One option of the script, or one key inside a map option: --set lora.rank=8
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run again when the script, a module or a file it was given changes
+    #[arg(long)]
+    watch: bool,
+    /// Run this text and print its value
+    #[arg(short, long, value_name = "TEXT")]
+    eval: Option<String>,
+    /// A file, a recipe's folder or pack, the name of a recipe (`host ls`), or `-`; then its own options
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_names = ["SCRIPT", "OPTIONS"], num_args = 1..)]
+    #[arg(required_unless_present_any = ["eval", "config"], value_hint = clap::ValueHint::FilePath)]
     script: Vec<String>,
+}
+
+/// A script with its options, ready to run.
+pub(super) struct Ready {
+    pub(super) host: Host,
+    found: Found,
+    /// Whether its value is printed.
+    shows: bool,
+}
+
+impl Ready {
+    /// Runs it.
+    pub(super) fn run(&self, printer: &Printer) -> Result<(), Box<Diagnostic>> {
+        if !self.shows {
+            return self.host.run(&self.found.script);
+        }
+        if let Some(text) = self.host.value(&self.found.script)? {
+            printer.line(&text);
+        }
+        Ok(())
+    }
 }
 
 /// Runs the verb.
 pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
-    match prepare(args, printer) {
-        Ok(Some((host, found))) => match host.run(&found.script) {
+    let mut words = args.script.iter().skip(1).take_while(|w| *w != "--");
+    if args.watch || words.any(|w| w == "--watch" || w == "--watch=true") {
+        return watch::run(&args, printer);
+    }
+    match prepare(&args, printer, &mut Vec::new()) {
+        Ok(Some(ready)) => match ready.run(printer) {
             Ok(()) => Exit::Success,
             Err(diagnostic) => fail(printer, &diagnostic),
         },
@@ -48,30 +88,109 @@ pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
     }
 }
 
-/// A host with the script's options, or `None` if help was asked for and given.
-fn prepare(args: Args, printer: &Arc<Printer>) -> Result<Option<(Host, Found)>, Box<Diagnostic>> {
-    let (name, rest) = args.script.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
-    let found = recipes::find(name)?;
+/// The script's name, which `-e` has none of, and the words behind it.
+fn named(args: &Args) -> Result<(Option<String>, &[String]), Box<Diagnostic>> {
+    if args.eval.is_some() {
+        return Ok((None, &args.script));
+    }
+    let option = |word: &str| word.starts_with('-') && word != "-";
+    if let Some((name, words)) = args.script.split_first().filter(|(name, _)| !option(name)) {
+        return Ok((Some(name.clone()), words));
+    }
+    // Options alone: a settings file says of which script.
+    let files: Vec<String> = args.config.iter().cloned().chain(settings::named_in(&args.script)).collect();
+    for file in files.iter().rev() {
+        if let Some(script) = settings::File::read(file)?.run_by()?.script {
+            return Ok((Some(script), &args.script));
+        }
+    }
+    Err(match (files.last(), args.script.first()) {
+        (Some(file), _) => Box::new(
+            Diagnostic::new("usage", format!("{file} does not say which script it is for"))
+                .with_help(format!("name the script: `host run SCRIPT --config {file}`")),
+        ),
+        (None, Some(word)) => unknown_host_flag(word),
+        (None, None) => {
+            Box::new(Diagnostic::new("usage", "no script was named").with_help("`host ls` lists the recipes"))
+        }
+    })
+}
+
+/// A host with the script's options, or `None` if help was asked for and given; adds to `files` what all this depends on,
+/// as far as it came.
+pub(super) fn prepare(
+    args: &Args,
+    printer: &Arc<Printer>,
+    files: &mut Vec<PathBuf>,
+) -> Result<Option<Ready>, Box<Diagnostic>> {
+    files.extend(args.config.iter().map(PathBuf::from));
+    let (name, words) = named(args)?;
+    files.extend(name.iter().map(PathBuf::from).filter(|p| p.extension().is_some()));
+    let found = match (&args.eval, &name) {
+        (Some(text), _) => Found::text("-e", text.clone()),
+        (None, name) => recipes::find(name.as_deref().unwrap_or_default())?,
+    };
+    files.extend(found.files());
     let declared = found.declared()?;
     let flags = HostFlags {
-        device: args.device,
+        device: args.device.clone(),
         resume: args.resume,
         quiet: args.quiet,
         threads: args.threads.map(usize::from),
-        sandbox: args.sandbox.flags()?,
+        sandbox: args.sandbox.clone().flags()?,
+        config: args.config.clone(),
+        set: args.set.clone(),
+        watch: args.watch,
     };
-    let given = declared.parse(rest, flags)?;
+    let given = declared.parse(words, flags)?;
     if given.help {
-        printer.line(&declared.help(name));
+        printer.line(&declared.help(name.as_deref().unwrap_or("-e TEXT")));
         return Ok(None);
     }
+    if given.host.watch && found.origin == Origin::Text && args.eval.is_none() {
+        let message = "standard input can be read only once: there is nothing to watch";
+        return Err(Box::new(Diagnostic::new("usage", message).with_help("save the script and name the file")));
+    }
+    if given.host.watch && given.host.sandbox.timeout.is_some() {
+        let message = "--timeout ends the process, and --watch keeps it: they do not go together";
+        return Err(Box::new(Diagnostic::new("usage", message)));
+    }
+    files.extend(given.host.config.iter().map(PathBuf::from));
+    files.extend(given.texts().into_iter().map(PathBuf::from).filter(|p| p.is_file()));
     let mut ctx = HostContext::new(printer.clone());
-    ctx.access = sandbox::access(&given);
+    // Whoever typed the text itself has seen what is run.
+    ctx.access = if args.eval.is_some() { Access::everything() } else { sandbox::access(&given) };
+    settle(&mut ctx, &given.host, printer)?;
+    let by = RunBy {
+        script: name.filter(|_| found.origin != Origin::Text),
+        script_crc32: Some(settings::fingerprint(&found.script.text)),
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+        device: Some(device::name(&ctx.device)),
+        threads: given.host.threads,
+        args: given.args.clone(),
+    };
+    note_differences(&given, &by, printer);
+    ctx.settings = Some(declared.settings_toml(&given, &by));
     ctx.options = given.options;
     ctx.args = given.args;
-    settle(&mut ctx, &given.host, printer)?;
+    ctx.folder.clone_from(&found.folder);
     signals::install(printer, signals::Insisting::Leaves);
-    Ok(Some((Host::new(&Arc::new(ctx), found.folder.as_deref()), found)))
+    let host = Host::new(&Arc::new(ctx), found.folder.as_deref());
+    Ok(Some(Ready { host, found, shows: args.eval.is_some() }))
+}
+
+/// Says what has changed since the run whose settings are used again, and will keep it from being the same.
+fn note_differences(given: &Given, now: &RunBy, printer: &Printer) {
+    let then = &given.by;
+    if then.script == now.script && then.script_crc32.is_some() && then.script_crc32 != now.script_crc32 {
+        let name = now.script.as_deref().unwrap_or_default();
+        printer.note(&format!("{name} has changed since the run of these settings: it may not come out the same"));
+    }
+    if let (Some(old), Some(new)) = (&then.version, &now.version)
+        && old != new
+    {
+        printer.note(&format!("these settings are of a run of host {old}; this is host {new}"));
+    }
 }
 
 /// Puts the host's own settings into effect.

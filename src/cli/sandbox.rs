@@ -3,7 +3,7 @@
 use crate::script::{Diagnostic, sandbox::Sandbox};
 
 /// See [`Sandbox`].
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "What the script may do")]
 pub(super) struct Flags {
     /// Let the script read this too: files, or folders with all below; repeat it, or give a list with commas

@@ -6,7 +6,7 @@
 //!
 //! Memory-mapped files are not heap: weights used straight from a mapped file do not count. Nor does a GPU's memory.
 
-mod machine;
+pub(super) mod machine;
 
 use crate::engine::error::{Error, Result};
 use std::alloc::{GlobalAlloc, Layout, System};

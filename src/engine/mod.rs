@@ -9,6 +9,7 @@ pub mod pause;
 pub mod interrupt;
 pub mod progress;
 pub mod device;
+pub mod machine;
 pub mod rng;
 pub mod files;
 pub mod hub;

@@ -75,6 +75,13 @@ impl Host {
         &self.sources
     }
 
+    /// The files that scripts have read or imported so far.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.sources.files();
+        files.extend(self.ctx.access.files_read());
+        files
+    }
+
     /// Everything that scripts can name; collected once.
     pub fn catalog(&self) -> &[Signature] {
         self.catalog.get_or_init(|| catalog::collect(&self.engine))
@@ -107,12 +114,26 @@ impl Host {
 
     /// Compiles and runs `script`.
     pub fn run(&self, script: &Script) -> Result<(), Box<Diagnostic>> {
+        self.eval(script).map(drop)
+    }
+
+    /// Compiles and runs `script`, and returns its last value as text: strings bare, `None` for `()`.
+    pub fn value(&self, script: &Script) -> Result<Option<String>, Box<Diagnostic>> {
+        let value = self.eval(script)?;
+        Ok(match value.try_cast_result::<ImmutableString>() {
+            Ok(text) => Some(text.to_string()),
+            Err(value) if value.is_unit() => None,
+            Err(value) => Some(self.show(value)),
+        })
+    }
+
+    fn eval(&self, script: &Script) -> Result<Dynamic, Box<Diagnostic>> {
         let ast = self.compile(script)?;
         let mut scope = Scope::new();
         let _listening = self.ctx.pausable.then(Listening::new);
         let result = self.within(&script.name, || self.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &ast));
         match result {
-            Ok(_) => Ok(()),
+            Ok(value) => Ok(value),
             Err(err) => Err(Box::new(self.diagnose(&err, &script.name, &scope))),
         }
     }

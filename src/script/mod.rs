@@ -7,6 +7,7 @@ mod catch;
 pub mod debug;
 pub mod diagnostics;
 pub mod doc_comment;
+pub mod doctor;
 pub mod embedded;
 mod engine;
 pub mod errors;
@@ -34,6 +35,7 @@ pub mod syntax;
 pub mod tester;
 mod tokens;
 pub mod topics;
+pub mod watch;
 
 pub use diagnostics::{Diagnostic, Frame, Label, Place, Severity, Snippet};
 pub use engine::operations;

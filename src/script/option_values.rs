@@ -67,6 +67,24 @@ pub(super) fn parse(kind: &Dynamic, current: &Dynamic, text: &str) -> Result<Dyn
     }
 }
 
+/// As [`parse`], for the key at `path`, dotted, inside a map.
+pub(super) fn parse_at(kind: &Dynamic, current: &Dynamic, path: Option<&str>, text: &str) -> Result<Dynamic, String> {
+    let Some(path) = path else { return parse(kind, current, text) };
+    let Some(keys) = kind.read_lock::<Map>() else { return Err(format!("{}: it has no keys", expected(kind))) };
+    let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
+    let mut changed = current.read_lock::<Map>().map_or_else(|| keys.clone(), |m| m.clone());
+    let value = match keys.get(key) {
+        Some(kind) => parse_at(kind, changed.get(key).unwrap_or(kind), rest, text)?,
+        None if keys.is_empty() && rest.is_none() => untyped(text),
+        None => {
+            let keys: Vec<_> = keys.keys().map(ToString::to_string).collect();
+            return Err(format!("one of the keys {}", keys.join(", ")));
+        }
+    };
+    changed.insert(key.into(), value);
+    Ok(Dynamic::from(changed))
+}
+
 fn int(text: &str) -> Option<INT> {
     text.replace('_', "").parse().ok()
 }

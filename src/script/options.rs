@@ -16,10 +16,11 @@ use super::{
     option_values as values, parsing,
     recipes::Manifest,
     sandbox::{self, Sandbox},
+    settings::RunBy,
     sources::Sources,
 };
 use crate::engine::error::unknown_name;
-use rhai::{AST, ASTFlags, Dynamic, Expr, Map, Module, Position, Stmt};
+use rhai::{AST, ASTFlags, Array, Dynamic, Expr, Map, Module, Position, Stmt};
 use std::iter::Peekable;
 
 /// One declared option.
@@ -57,6 +58,12 @@ pub struct HostFlags {
     pub threads: Option<usize>,
     /// How far the script may go.
     pub sandbox: Sandbox,
+    /// `--config FILE`, in their order.
+    pub config: Vec<String>,
+    /// `--set KEY=VALUE` before the script's name.
+    pub set: Vec<String>,
+    /// `--watch`.
+    pub watch: bool,
 }
 
 /// A command line, understood.
@@ -72,6 +79,20 @@ pub struct Given {
     pub host: HostFlags,
     /// `--help` was among them.
     pub help: bool,
+    /// What the settings file noted of the run that it is of.
+    pub by: RunBy,
+}
+
+impl Given {
+    /// Every text among the options and arguments: those that name files are worth watching.
+    pub fn texts(&self) -> Vec<String> {
+        let mut texts = self.args.clone();
+        for value in self.options.values() {
+            let list = value.read_lock::<Array>().map(|list| list.clone()).unwrap_or_default();
+            texts.extend(list.into_iter().chain([value.clone()]).filter_map(|v| v.into_string().ok()));
+        }
+        texts
+    }
 }
 
 /// The host's own flags: name, whether it takes a value, help.
@@ -87,6 +108,9 @@ const HOST_FLAGS: &[(&str, Option<&str>, &str)] = &[
     ("max_memory", Some("SIZE"), "Most memory, such as 8GiB"),
     ("max_ops", Some("N"), "Most operations of the script itself"),
     ("timeout", Some("TIME"), "Most time, such as 30s, 10m or 2h"),
+    ("config", Some("FILE"), "Options from a TOML or JSON file, such as a run's settings.toml"),
+    ("set", Some("KEY=VALUE"), "One option, or one key inside a map: --set lora.rank=8"),
+    ("watch", None, "Run again when the script or a file it uses changes"),
 ];
 
 impl Declared {
@@ -162,7 +186,12 @@ impl Declared {
     /// An unknown option, a missing value, a value of the wrong type.
     pub fn parse(&self, args: &[String], host: HostFlags) -> Result<Given, Box<Diagnostic>> {
         let options = self.options.iter().map(|o| (o.name.as_str().into(), o.default.clone())).collect();
-        let mut given = Given { options, args: Vec::new(), named: Vec::new(), host, help: false };
+        let by = RunBy::default();
+        let mut given = Given { options, args: Vec::new(), named: Vec::new(), host, help: false, by };
+        let by = self.read_files(&mut given, args)?;
+        for pair in given.host.set.clone() {
+            self.set_pair(&mut given, &pair)?;
+        }
         let mut words = args.iter().map(String::as_str).peekable();
         while let Some(word) = words.next() {
             if word == "--" {
@@ -178,6 +207,12 @@ impl Declared {
                 given.args.push(word.to_string());
             }
         }
+        if given.args.is_empty() {
+            given.args.clone_from(&by.args);
+        }
+        given.host.device = given.host.device.or_else(|| by.device.clone());
+        given.host.threads = given.host.threads.or(by.threads);
+        given.by = by;
         Ok(given)
     }
 
@@ -215,6 +250,9 @@ impl Declared {
         {
             given.options.insert(positive.into(), Dynamic::FALSE);
             return set_host(&mut given.host, positive, "false");
+        }
+        if key == "set" {
+            return self.set_pair(given, &value.take(not_option).ok_or_else(missing)?);
         }
         match HOST_FLAGS.iter().find(|(flag, ..)| *flag == key) {
             Some((_, None, _)) => set_host(&mut given.host, &key, &value.take(boolean).unwrap_or("true".into())),
@@ -285,6 +323,16 @@ fn table(rows: Vec<(String, String)>) -> String {
     rows.iter().map(|(left, right)| format!("  {left:width$}  {right}").trim_end().to_string() + "\n").collect()
 }
 
+/// A word that stands where the host's own options may, and is none of them.
+pub fn unknown_host_flag(word: &str) -> Box<Diagnostic> {
+    let dashed: Vec<String> = HOST_FLAGS.iter().map(|(name, ..)| format!("--{}", name.replace('_', "-"))).collect();
+    let problem = Diagnostic::new("usage", format!("unknown option `{word}`"));
+    Box::new(problem.with_help(match explain::near(word, dashed.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "the options of a script stand behind its name".into(),
+    }))
+}
+
 fn set_host(host: &mut HostFlags, key: &str, text: &str) -> Result<(), Box<Diagnostic>> {
     let boolean = || match text {
         "true" => Ok(true),
@@ -295,6 +343,8 @@ fn set_host(host: &mut HostFlags, key: &str, text: &str) -> Result<(), Box<Diagn
         "device" => host.device = Some(text.to_string()),
         "resume" => host.resume = boolean()?,
         "quiet" => host.quiet = boolean()?,
+        "watch" => host.watch = boolean()?,
+        "config" | "set" => {} // read before, and as it came
         "threads" => match text.parse() {
             Ok(n @ 1..=4096) => host.threads = Some(n),
             _ => return Err(usage(format!("option `--threads` is `{text}`; expected a count from 1 on"))),

@@ -50,6 +50,13 @@ impl Sources {
         self.map().get(name).cloned()
     }
 
+    /// The files among them.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let map = self.map();
+        let named = map.iter().filter(|(_, source)| source.folder.is_some());
+        named.map(|(name, _)| PathBuf::from(name)).filter(|p| p.is_file()).collect()
+    }
+
     /// Line `line` (from 1) of the text called `name`.
     pub fn line(&self, name: &str, line: usize) -> Option<String> {
         self.get(name)?.text.lines().nth(line.checked_sub(1)?).map(str::to_string)

@@ -14,13 +14,13 @@ pub(super) fn limit() -> usize {
 }
 
 /// The value in bytes of the line `name` of a file of /proc.
-fn kib(text: &str, name: &str) -> Option<usize> {
+pub(in crate::engine) fn kib(text: &str, name: &str) -> Option<usize> {
     let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
 /// The least limit of this process's control group and those around it.
-fn control_group() -> Option<usize> {
+pub(in crate::engine) fn control_group() -> Option<usize> {
     let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = |file: &Path| read_to_string(file).ok()?.trim().parse::<usize>().ok();
     let mut found = vec![limit(Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes"))];

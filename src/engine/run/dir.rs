@@ -6,7 +6,7 @@
 
 use super::lock::{LOCK_FILE, Lock};
 use super::record::{RECORD_FILE, Record, Status};
-use super::{HTML_FILE, LOG_FILE, MARKDOWN_FILE, NOTES_FILE, SETTINGS_FILE, STATE_FILE, atomic};
+use super::{HTML_FILE, LOG_FILE, MARKDOWN_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic};
 use crate::engine::error::unknown_name;
 use crate::engine::{Error, Result};
 use std::fs;
@@ -232,6 +232,7 @@ fn clear(dir: &Path) -> Result<()> {
     const FILES: &[&str] = &[
         RECORD_FILE, // first: from here on this is no run that could be resumed
         SETTINGS_FILE,
+        REPEAT_FILE,
         LOG_FILE,
         NOTES_FILE,
         STATE_FILE,

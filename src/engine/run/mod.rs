@@ -3,7 +3,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `run.json` | that this is a run, whether it is finished, its sessions ([`record`]) |
-//! | `settings.json` | the options it was started with ([`settings`]) |
+//! | `settings.json` | the settings that the script gave it, compared when it is resumed ([`settings`]) |
+//! | `settings.toml` | the command line, as a file that repeats it ([`session`]) |
 //! | `log.jsonl` | losses, rates and speed per step and epoch ([`log`]) |
 //! | `notes.json` | facts and samples for the report ([`session`]) |
 //! | `state.safetensors` | all that is needed to go on after a kill ([`state`]) |
@@ -37,6 +38,8 @@ pub use state::RunState;
 
 /// The options a run was started with.
 pub const SETTINGS_FILE: &str = "settings.json";
+/// The options of the command line, in the host's words.
+pub const REPEAT_FILE: &str = "settings.toml";
 /// The log.
 pub const LOG_FILE: &str = "log.jsonl";
 /// Facts and samples for the report.

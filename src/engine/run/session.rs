@@ -6,7 +6,8 @@ use super::log::{Fields, Log, LogPosition};
 use super::meter::{Clock, Meter, SystemClock, peak_mib};
 use super::record::{Record, pretty};
 use super::{
-    LOG_FILE, NOTES_FILE, SETTINGS_FILE, STATE_FILE, atomic::write_atomic, curve::Curve, number, plot, report,
+    LOG_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic::write_atomic, curve::Curve, number, plot,
+    report,
 };
 use super::{settings, state::RunState};
 use crate::engine::{Error, Result};
@@ -79,6 +80,13 @@ impl Run {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Writes `text` as the file of settings from which the host repeats this run.
+    ///
+    /// Errors: the file system.
+    pub fn keep_settings(&self, text: &str) -> Result<()> {
+        write_atomic(self.dir.join(REPEAT_FILE), text.as_bytes())
     }
 
     /// What the person at the keyboard should know of how the directory was chosen, one sentence each.

@@ -59,6 +59,18 @@ impl Found {
         Found { script, manifest: None, origin: Origin::Text, folder, _unpacked: None }
     }
 
+    /// The files that make it up, modules apart.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.origin {
+            Origin::Builtin | Origin::Text => Vec::new(),
+            Origin::File(path) | Origin::Pack(path) => vec![path.clone()],
+            Origin::Folder(path) => {
+                let all = [path.join(super::MANIFEST), PathBuf::from(&self.script.name)];
+                all.into_iter().filter(|p| p.is_file()).collect()
+            }
+        }
+    }
+
     /// What the script declares, with the recipe's own defaults in their place.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The folders that belong to the person at the keyboard: data, state and cache, where the XDG base directory
+//! The folders that belong to the person at the keyboard: data and state, where the XDG base directory
 //! specification puts them.
 
 use std::path::PathBuf;
@@ -14,11 +14,6 @@ pub fn data() -> Option<PathBuf> {
 /// `$XDG_STATE_HOME/host`, else `~/.local/state/host`.
 pub fn state() -> Option<PathBuf> {
     base("XDG_STATE_HOME", ".local/state")
-}
-
-/// `$XDG_CACHE_HOME/host`, else `~/.cache/host`.
-pub fn cache() -> Option<PathBuf> {
-    base("XDG_CACHE_HOME", ".cache")
 }
 
 /// Where a person's own recipes lie.
