@@ -287,6 +287,16 @@ mod tests {
         assert!(error.to_string().contains("roles must alternate"), "{error}");
     }
 
+    /// Protects against a model's template that never ends, or is a bomb: it is a stranger's program.
+    #[test]
+    fn templates_have_an_end() {
+        let rows = "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}";
+        for template in [rows, "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ 'x' * 99999999999 }}"] {
+            let error = render(template, &chat(), false, "", "").unwrap_err();
+            assert!(error.to_string().contains("the chat template failed"), "{error}");
+        }
+    }
+
     /// Protects prompts with a date, e.g. Llama 3's: known days around leap years.
     #[test]
     fn dates_are_right() {
