@@ -4,9 +4,11 @@ use super::{Exit, fail, printer::Printer};
 use crate::bindings::{HostContext, Output};
 use crate::script::reference::{self, Found, Style};
 use crate::script::{Diagnostic, Host};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Columns of text that are still read with ease.
+const COLUMNS: usize = 110;
 
 /// Show what scripts can name: `host doc adamw`, `host doc Tensor.sum`, `host doc nn`, `host doc std/log`
 #[derive(Debug, clap::Args)]
@@ -38,7 +40,8 @@ pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
         }
         return write(dir, &files, printer);
     }
-    let style = style();
+    let screen = printer.screen();
+    let style = Style { color: screen.color, width: screen.width.min(COLUMNS) };
     match args.name.as_deref() {
         None => printer.line(&reference::render_list(catalog, style)),
         Some(name) => match reference::lookup(catalog, name) {
@@ -56,14 +59,6 @@ pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
         },
     }
     Exit::Success
-}
-
-/// Colour and width of standard output.
-fn style() -> Style {
-    let terminal = std::io::stdout().is_terminal();
-    let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let columns = terminal_size::terminal_size().filter(|_| terminal).map(|(width, _)| usize::from(width.0));
-    Style { color, width: columns.map_or(100, |c| c.clamp(30, 110)) }
 }
 
 /// Writes `files` into the folder `dir`, which is made if missing.
