@@ -7,6 +7,7 @@
 //! An engine error is thrown as a [`ScriptError`]. Rhai's own errors become one when they are caught, so that `catch (e)`
 //! binds the same kind of value for both; what a script throws itself stays what it is.
 
+use super::registration::getter;
 use crate::engine::Error;
 use crate::engine::error::Fact;
 use rhai::{Dynamic, Engine, EvalAltResult, INT, ImmutableString, Map, NativeCallContext, Position};
@@ -225,8 +226,23 @@ pub(super) fn placed<T>(
     })
 }
 
+/// What an error is about, and where it arose.
+fn facts(engine: &mut Engine) {
+    getter("op", "Error", "string or ()").register_into_engine(engine, |e: &mut ScriptError| {
+        e.engine_error().and_then(Error::op).map_or(Dynamic::UNIT, Into::into)
+    });
+    getter("values", "Error", "Map").register_into_engine(engine, |e: &mut ScriptError| e.values());
+    getter("file", "Error", "string or ()")
+        .register_into_engine(engine, |e: &mut ScriptError| e.place().map_or(Dynamic::UNIT, |(file, _)| file.into()));
+    getter("line", "Error", "int or ()")
+        .register_into_engine(engine, |e: &mut ScriptError| count(e.place().and_then(|(_, at)| at.line())));
+    getter("column", "Error", "int or ()")
+        .register_into_engine(engine, |e: &mut ScriptError| count(e.place().and_then(|(_, at)| at.position())));
+}
+
 pub(crate) fn register(engine: &mut Engine) {
     type Cx<'a> = NativeCallContext<'a>;
+    facts(engine);
     engine
         .register_type_with_name::<ScriptError>("Error")
         .register_get("kind", |cx: Cx, e: &mut ScriptError| e.say(cx.engine(), |e| e.kind().into(), |e| e.kind.clone()))
@@ -234,13 +250,6 @@ pub(crate) fn register(engine: &mut Engine) {
         .register_get("help", |cx: Cx, e: &mut ScriptError| {
             e.say(cx.engine(), |e| e.help().unwrap_or_default().into(), |e| e.help.join("\n"))
         })
-        .register_get("op", |e: &mut ScriptError| {
-            e.engine_error().and_then(Error::op).map_or(Dynamic::UNIT, Into::into)
-        })
-        .register_get("values", |e: &mut ScriptError| e.values())
-        .register_get("file", |e: &mut ScriptError| e.place().map_or(Dynamic::UNIT, |(file, _)| file.into()))
-        .register_get("line", |e: &mut ScriptError| count(e.place().and_then(|(_, at)| at.line())))
-        .register_get("column", |e: &mut ScriptError| count(e.place().and_then(|(_, at)| at.position())))
         .register_fn("to_string", |cx: Cx, e: &mut ScriptError| e.message(cx.engine()))
         .register_fn("to_debug", |cx: Cx, e: &mut ScriptError| {
             let kind = e.say(cx.engine(), |e| e.kind().into(), |e| e.kind.clone());

@@ -22,31 +22,9 @@ thread_local! {
     static RUNNING: Cell<usize> = const { Cell::new(0) };
 }
 
-const DOC: &str = r#"/// Runs the script `name` to its end, as `host run` would with these option values, and returns what it left.
-///
-/// `name` is a path, relative to the script that calls or to the working directory, or a built-in recipe. The script has
-/// its own variables and functions; what it prints is printed and kept. `options` must be among its `OPTIONS`, and
-/// `resume: true` stands for `--resume`. Returns `#{ output, variables }`: what it printed, and its variables.
-///
-/// # Errors
-/// If there is no such script, it declares no such option, an option has the wrong type, or it fails.
-///
-/// # Example
-/// ```rhai
-/// for lr in [1e-3, 3e-3] {
-///     let out = testing::temp_dir() + `/lr-${lr}`;
-///     let done = run_script("pretrain_tiny", #{ steps: 2, lr: lr, max_seq_len: 32, out: out });
-///     print(`lr ${lr}: ${done.variables.final_loss}`);
-/// }
-/// ```"#;
-
 pub(super) fn register(engine: &mut Engine, ctx: &Context, sources: &Arc<Sources>) {
     let function = |params: &[&str]| {
-        FuncRegistration::new("run_script")
-            .in_global_namespace()
-            .with_volatility(true)
-            .with_params_info(params)
-            .with_comments([DOC])
+        FuncRegistration::new("run_script").in_global_namespace().with_volatility(true).with_params_info(params)
     };
     let (c, s) = (ctx.clone(), sources.clone());
     function(&["name: string", "Map"])

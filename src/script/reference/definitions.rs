@@ -84,9 +84,9 @@ fn metadata(all: &BTreeMap<String, Entry>) -> String {
             "signatures": e.signatures.iter().filter(|s| !s.name.starts_with("set$")).map(overload).collect::<Vec<_>>(),
             "summary": doc.summary(),
             "description": doc.description(),
-            "options": doc.options(),
+            "options": e.signatures.iter().map(Signature::options).max_by_key(Vec::len),
             "errors": doc.section("Errors"),
-            "examples": doc.examples(),
+            "examples": e.parts().iter().flat_map(|(_, s)| s.examples()).collect::<Vec<_>>(),
         })
     };
     let list: Vec<_> = all.values().filter(|e| e.doc().origin != Origin::Script).map(entry).collect();

@@ -53,10 +53,13 @@ fn page(chapter: &Chapter) -> String {
         text += &format!("| [`{}`](#{slug}) | {} |\n", cell(chapter.listed(entry)), cell(entry.doc().summary()));
     }
     for entry in &chapter.entries {
-        text += &format!("\n## {}\n\n```text\n{}\n```\n", heading(entry), entry.usages().join("\n"));
-        for section in doc_comment::sections(&entry.doc().doc).iter().filter(|s| !s.body.is_empty()) {
-            let title = if section.title.is_empty() { String::new() } else { format!("**{}**\n\n", section.title) };
-            text += &format!("\n{title}{}\n", section.body);
+        text += &format!("\n## {}\n", heading(entry));
+        for (usages, signature) in entry.parts() {
+            text += &format!("\n```text\n{}\n```\n", usages.join("\n"));
+            for section in doc_comment::sections(&signature.doc).iter().filter(|s| !s.body.is_empty()) {
+                let title = if section.title.is_empty() { String::new() } else { format!("**{}**\n\n", section.title) };
+                text += &format!("\n{title}{}\n", section.body);
+            }
         }
     }
     text

@@ -39,11 +39,19 @@ impl Entry {
         }
     }
 
-    /// How it is written, one line for each overload.
-    pub fn usages(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.signatures.iter().map(Signature::usage).collect();
-        lines.dedup();
-        lines
+    /// How it is written, one line for each overload, in parts that are documented together. Most entries are one part;
+    /// functions of the standard library may say something else of each overload.
+    pub fn parts(&self) -> Vec<(Vec<String>, &Signature)> {
+        let mut parts: Vec<(Vec<String>, &Signature)> = Vec::new();
+        for signature in &self.signatures {
+            let usage = signature.usage();
+            match parts.iter_mut().find(|(_, first)| first.doc == signature.doc) {
+                Some((usages, _)) if usages.contains(&usage) => {}
+                Some((usages, _)) => usages.push(usage),
+                None => parts.push((vec![usage], signature)),
+            }
+        }
+        parts
     }
 
     /// What it is, in a word or two.

@@ -106,22 +106,22 @@ fn line(entry: &Entry, name: &str, width: usize, style: Style) -> String {
 
 /// One entry in full.
 pub fn render_entry(entry: &Entry, style: Style) -> String {
-    let doc = entry.doc();
+    let namespace = &entry.doc().namespace;
     let mut parts = vec![format!("{}  {}", style.bold(&entry.key), style.dim(entry.kind()))];
-    let usages: Vec<String> = entry.usages().iter().map(|u| format!("  {}", style.code(u))).collect();
-    parts.push(usages.join("\n"));
-    if doc.namespace.starts_with("std/") {
-        let name = doc.namespace.trim_start_matches("std/");
-        parts.push(style.code(&format!("  import \"{}\" as {name};", doc.namespace)));
+    if let Some(name) = namespace.strip_prefix("std/") {
+        parts.push(style.code(&format!("  import \"{namespace}\" as {name};")));
     }
-    let sections = doc_comment::sections(&doc.doc);
-    if doc.doc.is_empty() {
-        parts.push("No documentation.".into());
-    }
-    for section in sections.iter().filter(|s| !s.body.is_empty()) {
-        let indent = if section.title.is_empty() { "" } else { "  " };
-        let body = prose(section.body, indent, style);
-        parts.push(if section.title.is_empty() { body } else { format!("{}\n{body}", style.bold(section.title)) });
+    for (usages, signature) in entry.parts() {
+        let usages: Vec<String> = usages.iter().map(|u| format!("  {}", style.code(u))).collect();
+        parts.push(usages.join("\n"));
+        if signature.doc.is_empty() {
+            parts.push("No documentation.".into());
+        }
+        for section in doc_comment::sections(&signature.doc).iter().filter(|s| !s.body.is_empty()) {
+            let indent = if section.title.is_empty() { "" } else { "  " };
+            let body = prose(section.body, indent, style);
+            parts.push(if section.title.is_empty() { body } else { format!("{}\n{body}", style.bold(section.title)) });
+        }
     }
     parts.join("\n\n")
 }

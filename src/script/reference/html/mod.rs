@@ -133,22 +133,20 @@ fn page(chapter: &Chapter, chapters: &[Chapter], links: &Links) -> String {
 }
 
 fn article(entry: &Entry, slug: &str, links: &Links) -> String {
-    let doc = entry.doc();
-    let usages: Vec<String> = entry.usages().iter().map(|u| escape(u)).collect();
-    let mut text = format!(
-        "<article id=\"{slug}\">\n<h2><a href=\"#{slug}\">{}</a> <small>{}</small></h2>\n<pre class=\"usage\"><code>{}</code></pre>\n",
-        escape(&entry.key),
-        entry.kind(),
-        usages.join("\n")
-    );
-    for section in doc_comment::sections(&doc.doc).iter().filter(|s| !s.body.is_empty()) {
-        if !section.title.is_empty() {
-            text += &format!("<h3>{}</h3>\n", escape(section.title));
+    let (key, kind) = (escape(&entry.key), entry.kind());
+    let mut text = format!("<article id=\"{slug}\">\n<h2><a href=\"#{slug}\">{key}</a> <small>{kind}</small></h2>\n");
+    for (usages, signature) in entry.parts() {
+        let usages: Vec<String> = usages.iter().map(|u| escape(u)).collect();
+        text += &format!("<pre class=\"usage\"><code>{}</code></pre>\n", usages.join("\n"));
+        for section in doc_comment::sections(&signature.doc).iter().filter(|s| !s.body.is_empty()) {
+            if !section.title.is_empty() {
+                text += &format!("<h3>{}</h3>\n", escape(section.title));
+            }
+            text += &match section.title {
+                "Options" => options(section, signature, links),
+                _ => blocks(section.body, links),
+            };
         }
-        text += &match section.title {
-            "Options" => options(section, doc, links),
-            _ => blocks(section.body, links),
-        };
     }
     text + "</article>\n"
 }
