@@ -5,12 +5,30 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// Settings that keep a run short.
+const SMALL: [&str; 16] = [
+    "--epochs",
+    "2",
+    "--batch-size",
+    "2",
+    "--grad-accum-steps",
+    "3",
+    "--max-seq-len",
+    "192",
+    "--template",
+    "{instruction} {input}\nAnswer: ",
+    "--max-new-tokens",
+    "6",
+    "--save-every",
+    "3",
+    "--amp",
+    "off",
+];
+
 /// A quick fine-tuning run of the embedded model into `out`: 2 epochs of 6 optimizer steps, the last window partial.
 fn finetune(dir: &Path, extra: &[&str]) -> Command {
     let mut c = host(dir, "finetune");
-    c.args(["--out", "run", "--limit", "40", "--epochs", "2", "--batch-size", "2", "--grad-accum-steps", "3"]);
-    c.args(["--max-seq-len", "192", "--template", "{instruction} {input}\nAnswer: ", "--samples", "1"]);
-    c.args(["--max-new-tokens", "6", "--save-every", "3", "--amp", "off"]);
+    c.args(["--out", "run", "--limit", "40", "--samples", "1"]).args(SMALL);
     c.args(extra);
     c
 }
@@ -97,6 +115,44 @@ fn finetune_leaves_a_working_adapter() {
         let want = answer["answer"].as_str().unwrap();
         assert!(text.trim_end().ends_with(want.trim_end()), "{text:?} does not end with {want:?}");
     }
+}
+
+/// Protects `std/train`: the recipe of five lines on it and the open loop give the same losses and adapter, bit for bit,
+/// dropout, accumulation, warmup and a partial last window included.
+#[test]
+fn quick_is_the_open_loop() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["--epochs", "1", "--limit", "20", "--warmup", "2", "--schedule", "cosine", "--samples", "0"];
+    ok(finetune(dir.path(), &[&["--out", "open"], &settings[..]].concat()));
+    let mut quick = host(dir.path(), "quick");
+    quick.args(SMALL).args(["--out", "quick"]).args(settings);
+    ok(quick);
+    let (open, quick) = (dir.path().join("open"), dir.path().join("quick"));
+    assert_eq!(log(&quick), log(&open));
+    assert!(log(&open).iter().filter(|l| l["kind"] == "step").count() >= 3);
+    assert!(adapter(&quick) == adapter(&open), "another adapter");
+}
+
+/// Protects `std/train`'s resuming: killed between two steps and resumed, a run with evaluations, early stopping and the
+/// best weights kept ends as the one that was not killed.
+#[test]
+fn quick_resumes_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |out: &str, extra: &[&str]| {
+        let mut c = host(dir.path(), "quick");
+        c.args(SMALL).args(["--limit", "20", "--out", out, "--samples", "0", "--lr", "0.05"]);
+        c.args(["--eval-every", "2", "--patience", "3", "--keep-best"]).args(extra);
+        c
+    };
+    ok(start("whole", &[]));
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    let mut child = start("killed", &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_lines(&killed, 5, &mut child);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    let text = ok(start("killed", &["--resume"]));
+    assert_eq!(log(&killed), log(&whole), "{text}");
+    assert!(adapter(&killed) == adapter(&whole), "another adapter");
 }
 
 /// Protects long runs: killed without warning at several points and resumed, the run ends with the same adapter and log,

@@ -38,6 +38,9 @@ fi
 step "cargo test"
 cargo test --locked
 
+step "host test"
+cargo run --locked --quiet -- test tests/scripts
+
 step "cargo doc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
