@@ -107,7 +107,7 @@ fn a_run_is_repeated_from_its_settings() {
 #[test]
 fn later_settings_win() {
     let script = "const OPTIONS = #{ a: 1, b: 1, c: 1, d: 1, m: #{ x: 1, y: 1, z: 1 } };\nprint(options());\n\
-                  runs::create(\"runs/r\", options()).finish();";
+                  runs::create(\"runs/r\", options());";
     let dir = Dir::with(&[
         ("r/recipe.toml", "name = \"r\"\nversion = \"1.0.0\"\n[options]\nb = 2\nc = 2\nd = 2\nm = { y = 2 }\n"),
         ("r/main.rhai", script),

@@ -75,6 +75,9 @@ fn from_new_to_a_pack_run_elsewhere() {
     assert!(first.contains("to train on, 5 held out") && first.contains("epoch 1: train loss"), "{first}");
     assert!(ok(&dir, &["run", "./tiny", "--help"]).contains("[default: 24]"));
 
+    let tested = ok(&dir, &["test", "./tiny"]);
+    assert!(tested.contains("2 passed, 0 failed"), "{tested}");
+
     // Changed.
     let main = dir.path().join("tiny/main.rhai");
     let changed =
@@ -84,6 +87,13 @@ fn from_new_to_a_pack_run_elsewhere() {
     let bumped =
         fs::read_to_string(&manifest).unwrap().replace("limit = 24", "limit = 10").replace("0.1.0\"\nd", "0.2.0\"\nd");
     fs::write(&manifest, bumped).unwrap();
+    let records = dir.path().join("tiny/records.rhai");
+    let whole = fs::read_to_string(&records).unwrap();
+    fs::write(&records, whole.replace("<= max_words", "< 0")).unwrap();
+    let failed = at(&dir, &["test", "tiny"]);
+    assert!(failed.code == Some(1) && failed.out.contains("1 passed, 1 failed"), "{failed:?}");
+    fs::write(&records, whole).unwrap();
+    ok(&dir, &["test", "tiny"]);
     let said = ok(&dir, &["pack", "tiny"]);
     assert!(said.contains("tiny-0.2.0/main.rhai") && said.contains("tiny-0.2.0.tar.zst: 5 files"), "{said}");
     assert!(said.contains("left out: runs/") || !dir.path().join("tiny/runs").exists(), "{said}");
@@ -143,6 +153,15 @@ fn a_recipe_is_found_wherever_it_lies() {
         all.iter().filter(|r| r["from"] == "built-in").count(),
         ok(&Dir::with(&[]), &["ls", "--names"]).lines().count()
     );
+}
+
+/// Protects `host run <(..)`: a script that comes through a pipe with a name is read whole.
+#[test]
+fn a_pipe_is_no_pack() {
+    let dir = Dir::with(&[]);
+    let script = format!("{} run <(echo 'print(7 * 6);')", env!("CARGO_BIN_EXE_host"));
+    let out = std::process::Command::new("bash").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "42\n", "{}", String::from_utf8_lossy(&out.stderr));
 }
 
 /// Protects packs: the same files give the same bytes whatever their times and modes; what is hidden stays at home.

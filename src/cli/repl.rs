@@ -40,6 +40,11 @@ fn start(args: Args, printer: &Arc<Printer>) -> Result<Ended, Box<Diagnostic>> {
             printer.line(&declared.help(&args.script[0]));
             return Ok(Ended::Well);
         }
+        if given.host.watch {
+            let help = "change it and `:load` it again, or `host run --watch` it";
+            return Err(Box::new(Diagnostic::new("usage", "a session does not watch its script").with_help(help)));
+        }
+        ctx.folder.clone_from(&found.folder);
         ctx.options = given.options;
         ctx.args = given.args;
         flags = given.host;

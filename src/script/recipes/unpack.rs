@@ -39,6 +39,9 @@ pub fn is_pack(path: &Path) -> bool {
     if path.to_str().is_some_and(|p| p.ends_with(SUFFIX)) {
         return true;
     }
+    if !path.is_file() {
+        return false; // what is read of a pipe is gone from it
+    }
     let mut magic = [0; 4];
     File::open(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && magic == [0x28, 0xB5, 0x2F, 0xFD]
 }
