@@ -154,7 +154,7 @@ error[unknown-function]: no function `nothing`
         )
     );
     assert_eq!(
-        dir.run(&["run", "top.rhai"]).err,
+        dir.run(&["run", "--no-check", "top.rhai"]).err,
         "\
 error[unknown-variable]: no variable `missing`
  --> lib/broken.rhai:2:9
@@ -167,7 +167,7 @@ error[unknown-variable]: no variable `missing`
 "
     );
     assert_eq!(
-        dir.run(&["run", "syn.rhai"]).err,
+        dir.run(&["run", "--no-check", "syn.rhai"]).err,
         "\
 error[syntax]: unexpected `;`
  --> lib/syntax.rhai:1:9

@@ -101,7 +101,9 @@ fn help_comes_from_the_script() {
     let ran = with_options(&["--help"]);
     assert_eq!(ran.code, Some(0));
     let (of_script, of_host) = ran.out.split_at(ran.out.find("Options of the host:\n").unwrap() + 21);
-    for flag in ["--device <NAME>", "--config <FILE>", "--set <KEY=VALUE>", "--watch", "--allow-read <PATH>"] {
+    for flag in
+        ["--device <NAME>", "--no-check", "--config <FILE>", "--set <KEY=VALUE>", "--watch", "--allow-read <PATH>"]
+    {
         assert!(
             of_host.contains(&format!("\n  {flag} ")) || of_host.starts_with(&format!("  {flag} ")),
             "{flag}: {of_host}"

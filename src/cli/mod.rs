@@ -3,6 +3,7 @@
 mod bars;
 mod completions;
 mod cp;
+mod check;
 mod doc;
 mod doctor;
 mod limits;
@@ -50,6 +51,7 @@ enum Verb {
     Pack(pack::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
+    Check(check::Args),
 }
 
 /// How a verb ended.
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Pack(args) => pack::run(&args, &printer),
         Verb::Doctor(args) => doctor::run(&args, &printer),
         Verb::Completions(args) => completions::run(&args, &printer),
+        Verb::Check(args) => check::run(&args, &printer),
     });
     printer.flush();
     match done {

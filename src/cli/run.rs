@@ -1,6 +1,6 @@
 //! `host run`: a script, a recipe's folder or pack, or a recipe by its name.
 
-use super::{Exit, fail, printer::Printer, signals, watch};
+use super::{Exit, check, fail, printer::Printer, signals, watch};
 use crate::bindings::{Access, HostContext, Output};
 use crate::engine::device;
 use crate::script::{
@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// Threads for native work [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
+    /// Run without looking for mistakes first
+    #[arg(long)]
+    no_check: bool,
     #[command(flatten)]
     sandbox: super::sandbox::Flags,
     /// Options from a TOML or JSON file; a run's settings.toml names its script too
@@ -141,6 +144,7 @@ pub(super) fn prepare(
         config: args.config.clone(),
         set: args.set.clone(),
         watch: args.watch,
+        no_check: args.no_check,
     };
     let given = declared.parse(words, flags)?;
     if given.help {
@@ -176,6 +180,11 @@ pub(super) fn prepare(
     ctx.folder.clone_from(&found.folder);
     signals::install(printer, signals::Insisting::Leaves);
     let host = Host::new(&Arc::new(ctx), found.folder.as_deref());
+    if !given.host.no_check && args.eval.is_none() {
+        let checked = check::before_run(&host, &found, printer);
+        files.extend(host.files());
+        checked?;
+    }
     Ok(Some(Ready { host, found, shows: args.eval.is_some() }))
 }
 

@@ -19,13 +19,18 @@ pub fn collect(engine: &Engine) -> Vec<Signature> {
         engine.collect_fn_metadata(None, |info| Some(info.metadata.hash), false).into_iter().collect();
     let origin = |hash| if own.contains(&hash) { Origin::Host } else { Origin::Rhai };
     let mut all = engine.collect_fn_metadata(None, |i| Some(signature(engine, &i, origin(i.metadata.hash))), true);
-    all.retain(|s| !s.params.iter().any(|(_, of)| FOREIGN.contains(&of.as_str())));
+    all.retain(|s| !foreign(s));
     share_comments(&mut all);
     all.extend(STDLIB.iter().cloned());
     all.extend(topics::words());
     all.sort();
     all.dedup();
     all
+}
+
+/// Whether `signature` takes a type that no value in a script has.
+pub(super) fn foreign(signature: &Signature) -> bool {
+    signature.params.iter().any(|(_, of)| FOREIGN.contains(&of.as_str()))
 }
 
 /// Overloads of one name share one comment: the page's where there is one, else the longest of their own.
@@ -65,7 +70,8 @@ pub fn module_functions(namespace: &str, text: &str) -> Vec<Signature> {
     public.map(one).collect()
 }
 
-fn signature(engine: &Engine, info: &FuncInfo, origin: Origin) -> Signature {
+/// The function that `info` describes, in the script's words.
+pub(super) fn signature(engine: &Engine, info: &FuncInfo, origin: Origin) -> Signature {
     let meta = info.metadata;
     let split = |p: &str| -> (String, String) {
         let (name, of) = p.split_once(':').unwrap_or((p, ""));

@@ -10,7 +10,7 @@ use super::{
     resolver::{Modules, Resolver},
     sources::Sources,
 };
-use crate::bindings::Context;
+use crate::bindings::{Access, Context};
 use crate::engine::pause::Listening;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, Scope};
 use std::path::{Path, PathBuf};
@@ -80,6 +80,11 @@ impl Host {
         let mut files = self.sources.files();
         files.extend(self.ctx.access.files_read());
         files
+    }
+
+    /// What its scripts may read and write.
+    pub(super) fn access(&self) -> &Access {
+        &self.ctx.access
     }
 
     /// Everything that scripts can name; collected once.

@@ -5,6 +5,7 @@
 pub mod catalog;
 mod catch;
 pub mod debug;
+pub mod check;
 pub mod diagnostics;
 pub mod doc_comment;
 pub mod doctor;

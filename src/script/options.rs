@@ -64,6 +64,8 @@ pub struct HostFlags {
     pub set: Vec<String>,
     /// `--watch`.
     pub watch: bool,
+    /// `--no-check`.
+    pub no_check: bool,
 }
 
 /// A command line, understood.
@@ -111,6 +113,7 @@ const HOST_FLAGS: &[(&str, Option<&str>, &str)] = &[
     ("config", Some("FILE"), "Options from a TOML or JSON file, such as a run's settings.toml"),
     ("set", Some("KEY=VALUE"), "One option, or one key inside a map: --set lora.rank=8"),
     ("watch", None, "Run again when the script or a file it uses changes"),
+    ("no_check", None, "Run without looking for mistakes first"),
 ];
 
 impl Declared {
@@ -345,6 +348,7 @@ fn set_host(host: &mut HostFlags, key: &str, text: &str) -> Result<(), Box<Diagn
         "quiet" => host.quiet = boolean()?,
         "watch" => host.watch = boolean()?,
         "config" | "set" => {} // read before, and as it came
+        "no_check" => host.no_check = boolean()?,
         "threads" => match text.parse() {
             Ok(n @ 1..=4096) => host.threads = Some(n),
             _ => return Err(usage(format!("option `--threads` is `{text}`; expected a count from 1 on"))),

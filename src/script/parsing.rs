@@ -50,7 +50,8 @@ pub fn incomplete(text: &str) -> bool {
     }
 }
 
-fn at_end(text: &str, err: &ParseError) -> bool {
+/// Whether `err` is about what is missing behind the last word of `text`.
+pub(super) fn at_end(text: &str, err: &ParseError) -> bool {
     let position = err.position();
     let Some(line) = position.line() else { return true };
     let mut rest = text.lines().skip(line - 1);

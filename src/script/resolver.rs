@@ -10,7 +10,7 @@ use super::{
     names::{self, Role},
     sources::{Sources, display_name},
 };
-use crate::bindings::Context;
+use crate::bindings::{Access, Context};
 use crate::engine::{Error, error::unknown_name};
 use rhai::{Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope, Shared};
 use std::collections::HashMap;
@@ -59,44 +59,50 @@ pub(super) struct Resolver {
     pub(super) statements: Arc<Statements>,
 }
 
+/// The name that identifies the module that `importer` calls `path`, its text, and the folder that its own imports start
+/// from.
+pub(super) fn find(
+    sources: &Sources,
+    access: &Access,
+    importer: Option<&str>,
+    path: &str,
+) -> Result<(String, String, Option<PathBuf>), Error> {
+    if let Some(name) = path.strip_prefix("std/") {
+        let name = name.strip_suffix(".rhai").unwrap_or(name);
+        let known = embedded::STDLIB.iter().map(|(name, _)| *name);
+        let text = embedded::module(name).ok_or_else(|| unknown_name("module of std", name, known))?;
+        return Ok((format!("std/{name}"), text.to_string(), None));
+    }
+    let folder = match importer.and_then(|name| sources.get(name)) {
+        Some(source) => source.folder.ok_or_else(|| {
+            Error::config_help(
+                format!("import \"{path}\": a script inside the binary imports only \"std/...\""),
+                "copy the script to a folder of your own and run it from there",
+            )
+        })?,
+        None => PathBuf::from("."),
+    };
+    let mut file = folder.join(path);
+    if file.extension().is_none_or(|e| e != "rhai") {
+        file.as_mut_os_string().push(".rhai");
+    }
+    // Asked first: whether there is a file outside is not the script's to know.
+    access.read(&file)?;
+    let real = file.canonicalize().map_err(|_| not_found(path, &file))?;
+    let text = std::fs::read_to_string(&real).map_err(Error::io(display_name(&real)))?;
+    let folder = real.parent().map(Path::to_path_buf);
+    Ok((display_name(&real), text, folder))
+}
+
+fn not_found(path: &str, file: &Path) -> Error {
+    let message = format!("import \"{path}\": there is no file {}", file.display());
+    match embedded::module(path) {
+        Some(_) => Error::config_help(message, format!("did you mean `import \"std/{path}\"`?")),
+        None => Error::config(message),
+    }
+}
+
 impl Resolver {
-    /// The name that identifies the module and its text.
-    fn find(&self, importer: Option<&str>, path: &str) -> Result<(String, String, Option<PathBuf>), Error> {
-        if let Some(name) = path.strip_prefix("std/") {
-            let name = name.strip_suffix(".rhai").unwrap_or(name);
-            let known = embedded::STDLIB.iter().map(|(name, _)| *name);
-            let text = embedded::module(name).ok_or_else(|| unknown_name("module of std", name, known))?;
-            return Ok((format!("std/{name}"), text.to_string(), None));
-        }
-        let folder = match importer.and_then(|name| self.sources.get(name)) {
-            Some(source) => source.folder.ok_or_else(|| {
-                Error::config_help(
-                    format!("import \"{path}\": a script inside the binary imports only \"std/...\""),
-                    "copy the script to a folder of your own and run it from there",
-                )
-            })?,
-            None => PathBuf::from("."),
-        };
-        let mut file = folder.join(path);
-        if file.extension().is_none_or(|e| e != "rhai") {
-            file.as_mut_os_string().push(".rhai");
-        }
-        // Asked first: whether there is a file outside is not the script's to know.
-        self.ctx.access.read(&file)?;
-        let real = file.canonicalize().map_err(|_| self.not_found(path, &file))?;
-        let text = std::fs::read_to_string(&real).map_err(Error::io(display_name(&real)))?;
-        let folder = real.parent().map(Path::to_path_buf);
-        Ok((display_name(&real), text, folder))
-    }
-
-    fn not_found(&self, path: &str, file: &Path) -> Error {
-        let message = format!("import \"{path}\": there is no file {}", file.display());
-        match embedded::module(path) {
-            Some(_) => Error::config_help(message, format!("did you mean `import \"std/{path}\"`?")),
-            None => Error::config(message),
-        }
-    }
-
     fn load(
         &self,
         engine: &Engine,
@@ -105,7 +111,8 @@ impl Resolver {
         pos: Position,
         level: usize,
     ) -> Found<Shared<Module>> {
-        let (name, text, folder) = self.find(importer, path).map_err(|e| at(to_rhai(e), pos))?;
+        let (name, text, folder) =
+            find(&self.sources, &self.ctx.access, importer, path).map_err(|e| at(to_rhai(e), pos))?;
         {
             let state = self.modules.state();
             if let Some(module) = state.loaded.get(&name) {
