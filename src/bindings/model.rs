@@ -99,7 +99,7 @@ fn parameters(engine: &mut Engine) {
     );
 }
 
-fn parameter(model: &Model, name: &str) -> Result<Tensor> {
+pub(super) fn parameter(model: &Model, name: &str) -> Result<Tensor> {
     let all = model.read().parameters();
     match all.iter().find(|(n, _)| n == name) {
         Some((_, p)) => Ok(p.tensor()?.clone()),

@@ -1,12 +1,14 @@
-//! What a paused script is looked at with: `breakpoint()`, and batches as text.
+//! What a paused script is looked at with: `breakpoint()`, batches as text, the norms of gradients.
 
 use super::data::Batch;
 use super::llama::Model;
 use super::registration::function;
 use super::{Context, ScriptResult};
+use crate::engine::autograd::Tensor;
 use crate::engine::data::{IGNORE_INDEX, batch, tokenize::TextTokenizer};
+use crate::engine::optim::clip::grad_norm;
 use crate::engine::tokenizer::Tokenizer;
-use rhai::Engine;
+use rhai::{Dynamic, Engine, Map};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
@@ -29,6 +31,29 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
         .register_into_engine(engine, |m: &mut Model, b: Batch| -> ScriptResult<String> {
             Ok(show(&b.0, m.read().tokenizer()?)?)
         });
+
+    function("grad_norms", ["model: Model", "Map"]).with_purity(true).register_into_engine(
+        engine,
+        |m: &mut Model| -> ScriptResult<Map> {
+            let trainable = m.read().trainable()?;
+            let norm = |(name, p): (String, Tensor)| Ok((name.as_str().into(), norm((name, p))?));
+            trainable.into_iter().map(norm).collect()
+        },
+    );
+    function("grad_norm", ["model: Model", "name: string", "float or ()"]).with_purity(true).register_into_engine(
+        engine,
+        |m: &mut Model, name: &str| -> ScriptResult<Dynamic> {
+            Ok(norm((name.to_string(), super::model::parameter(m, name)?))?)
+        },
+    );
+}
+
+/// The 2-norm of a parameter's gradient; `()` if it has none.
+fn norm(param: (String, Tensor)) -> crate::engine::Result<Dynamic> {
+    if param.1.grad().is_none() {
+        return Ok(Dynamic::UNIT);
+    }
+    Ok(grad_norm(&[param])?.into())
 }
 
 fn show(batch: &batch::Batch, tokenizer: &dyn TextTokenizer) -> crate::engine::Result<String> {

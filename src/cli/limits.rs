@@ -1,10 +1,10 @@
 //! The limits of a run on time and memory, and what is said where nothing can be caught any more.
 
 use super::printer::Printer;
-use crate::engine::{interrupt, memory};
+use crate::engine::{interrupt, memory, pause};
 use crate::script::sandbox::Sandbox;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long native work that asks nobody may go on when time is up.
 const GRACE: Duration = Duration::from_secs(3);
@@ -17,7 +17,7 @@ pub(super) fn start(flags: &Sandbox, printer: &Arc<Printer>) {
     if let Some(allowed) = flags.timeout {
         let watching = printer.clone();
         let watch = move || {
-            std::thread::sleep(allowed);
+            wait(allowed);
             interrupt::expire(allowed);
             std::thread::sleep(GRACE);
             watching.error(&format!(
@@ -31,6 +31,18 @@ pub(super) fn start(flags: &Sandbox, printer: &Arc<Printer>) {
             printer.error(&format!("error: --timeout: {e}"));
             std::process::exit(1);
         }
+    }
+}
+
+/// Sleeps for `allowed` of the script's time: what a person takes at a pause is not the script's.
+fn wait(allowed: Duration) {
+    let start = Instant::now();
+    loop {
+        let left = (allowed + pause::time()).saturating_sub(start.elapsed());
+        if left.is_zero() && !pause::at_prompt() {
+            return;
+        }
+        std::thread::sleep(left.max(Duration::from_millis(50)));
     }
 }
 

@@ -19,6 +19,7 @@ mod test;
 mod types;
 mod watch;
 
+use crate::repl::Report;
 use crate::script::{
     Diagnostic,
     render::{self, render},
@@ -125,6 +126,12 @@ fn report(printer: &Printer, diagnostic: &Diagnostic) {
     let size = if terminal { terminal_size::terminal_size_of(std::io::stderr()) } else { None };
     let columns = size.map_or(render::COLUMNS, |(width, _)| usize::from(width.0));
     printer.error(&format!("{lead}{}", render(diagnostic, color, columns)));
+}
+
+/// [`report`] for those who outlive this call.
+fn reporter(printer: &Arc<Printer>) -> Report {
+    let printer = printer.clone();
+    Arc::new(move |diagnostic| report(&printer, diagnostic))
 }
 
 /// Shows what ended a script, and says how the process ends.

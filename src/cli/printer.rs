@@ -162,6 +162,10 @@ impl Output for Printer {
         // Neither fails other than by a terminal that is gone.
         let _ = self.screen.multi.clear();
         self.screen.multi.set_draw_target(ProgressDrawTarget::hidden());
+        // A bar's clock may have drawn it once more in between.
+        if self.screen.bars.load(Ordering::Relaxed) > 0 && std::io::stderr().is_terminal() {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
+        }
         Box::new(Aside(self.screen.clone()))
     }
 }

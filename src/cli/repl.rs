@@ -1,6 +1,6 @@
 //! `host repl`: the interactive session.
 
-use super::{Exit, fail, printer::Printer, report, run::settle, signals};
+use super::{Exit, fail, printer::Printer, reporter, run::settle, signals};
 use crate::bindings::{Access, HostContext, Output};
 use crate::repl::{Ended, Session};
 use crate::script::{Diagnostic, options::HostFlags, recipes};
@@ -50,7 +50,7 @@ fn start(args: Args, printer: &Arc<Printer>) -> Result<Ended, Box<Diagnostic>> {
         flags = given.host;
     }
     settle(&mut ctx, &flags, printer)?;
+    ctx.pausable = true;
     signals::install(printer, signals::Insisting::Waits);
-    let report = |d: &Diagnostic| report(printer, d);
-    Ok(Session::new(Arc::new(ctx)).run(first.as_ref().map(|f| f.script.clone()), &report))
+    Ok(Session::new(Arc::new(ctx), reporter(printer)).run(first.as_ref().map(|f| f.script.clone())))
 }

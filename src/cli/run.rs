@@ -1,8 +1,9 @@
 //! `host run`: a script, a recipe's folder or pack, or a recipe by its name.
 
-use super::{Exit, check, fail, printer::Printer, signals, watch};
+use super::{Exit, check, fail, printer::Printer, reporter, signals, watch};
 use crate::bindings::{Access, HostContext, Output};
-use crate::engine::device;
+use crate::engine::{device, pause};
+use crate::repl::PausePrompt;
 use crate::script::{
     Diagnostic, Host,
     options::{Given, HostFlags, unknown_host_flag},
@@ -36,6 +37,12 @@ pub(super) struct Args {
     no_check: bool,
     #[command(flatten)]
     sandbox: super::sandbox::Flags,
+    /// Ctrl-C and `breakpoint()` pause the script and open a prompt in its scope
+    #[arg(short, long)]
+    interactive: bool,
+    /// Pause where a loss, a gradient norm or a logged number is NaN or infinite; implies -i
+    #[arg(long, value_name = "WHAT", value_parser = ["nan"])]
+    break_on: Option<String>,
     /// Options from a TOML or JSON file; a run's settings.toml names its script too
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     config: Vec<String>,
@@ -145,6 +152,8 @@ pub(super) fn prepare(
         set: args.set.clone(),
         watch: args.watch,
         no_check: args.no_check,
+        interactive: args.interactive,
+        break_on_nan: args.break_on.is_some(),
     };
     let given = declared.parse(words, flags)?;
     if given.help {
@@ -179,7 +188,11 @@ pub(super) fn prepare(
     ctx.args = given.args;
     ctx.folder.clone_from(&found.folder);
     signals::install(printer, signals::Insisting::Leaves);
-    let host = Host::new(&Arc::new(ctx), found.folder.as_deref());
+    let ctx = Arc::new(ctx);
+    let mut host = Host::new(&ctx, found.folder.as_deref());
+    if ctx.pausable {
+        host.attach(Arc::new(PausePrompt::new(ctx, reporter(printer))));
+    }
     if !given.host.no_check && args.eval.is_none() {
         let checked = check::before_run(&host, &found, printer);
         files.extend(host.files());
@@ -210,6 +223,9 @@ pub(super) fn settle(ctx: &mut HostContext, flags: &HostFlags, printer: &Arc<Pri
     }
     super::limits::start(&flags.sandbox, printer);
     ctx.max_ops = flags.sandbox.max_ops.unwrap_or(0);
+    // Whoever is to be told of a bad number is asked about it.
+    ctx.pausable = flags.interactive || flags.break_on_nan;
+    pause::watch_numbers(flags.break_on_nan);
     ctx.resuming = flags.resume;
     ctx.device = device::parse(flags.device.as_deref().unwrap_or("cpu")).map_err(|e| usage(&e))?;
     Ok(())

@@ -10,7 +10,7 @@ use super::{
 use crate::engine::interrupt;
 use crate::script::{Diagnostic, incomplete, recipes::places};
 use rustyline::{ColorMode, Config, Editor, error::ReadlineError, history::DefaultHistory};
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 const PROMPT: &str = "> ";
@@ -122,36 +122,39 @@ fn history_file() -> Option<PathBuf> {
 
 /// Runs each input as soon as it is whole; the first error ends the session, like that of a script.
 fn piped(session: &mut Session, report: &dyn Fn(&Diagnostic)) -> Ended {
-    let mut pending = String::new();
-    let mut lines = std::io::stdin().lock().lines();
     loop {
-        let line = match lines.next().transpose() {
-            Ok(line) => line,
-            Err(e) => {
-                report(&Diagnostic::new("io", format!("standard input cannot be read: {e}")));
-                return Ended::Failed;
-            }
+        let done = match next_input() {
+            Ok(Some(text)) if text.trim().is_empty() => Ok(Next::Input),
+            Ok(Some(text)) => session.input(&text),
+            Ok(None) => Ok(Next::Leave),
+            Err(diagnostic) => Err(diagnostic),
         };
-        let last = line.is_none();
-        if let Some(line) = line {
-            pending = if pending.is_empty() { line } else { format!("{pending}\n{line}") };
-            if incomplete(&pending) {
-                continue;
+        match done {
+            Ok(Next::Input) => {}
+            Ok(Next::Leave) => return Ended::Well,
+            Err(diagnostic) => {
+                report(&diagnostic);
+                return if diagnostic.is_interrupt() { Ended::Interrupted } else { Ended::Failed };
             }
         }
-        let text = std::mem::take(&mut pending);
-        if !text.trim().is_empty() {
-            match session.input(&text) {
-                Ok(Next::Input) => {}
-                Ok(Next::Leave) => return Ended::Well,
-                Err(diagnostic) => {
-                    report(&diagnostic);
-                    return if diagnostic.is_interrupt() { Ended::Interrupted } else { Ended::Failed };
-                }
-            }
-        }
-        if last {
-            return Ended::Well;
+    }
+}
+
+/// The next input from a pipe, as soon as it is whole; `None` at the end. Standard input is free between two calls: a
+/// script that pauses reads its commands from there too.
+pub(super) fn next_input() -> Result<Option<String>, Box<Diagnostic>> {
+    let mut text = String::new();
+    loop {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        let read = read.map_err(|e| Diagnostic::new("io", format!("standard input cannot be read: {e}")))?;
+        text.push_str(&line);
+        let input = text.strip_suffix('\n').unwrap_or(&text);
+        let input = input.strip_suffix('\r').unwrap_or(input);
+        match read {
+            0 => return Ok(Some(input.to_string()).filter(|t| !t.trim().is_empty())),
+            _ if incomplete(input) => {}
+            _ => return Ok(Some(input.to_string())),
         }
     }
 }

@@ -12,9 +12,17 @@ mod helper;
 mod highlight;
 mod lookup;
 mod names;
+mod pause;
 mod prompt;
 mod record;
 mod session;
 mod show;
 
+pub use pause::PausePrompt;
 pub use session::{Ended, Session};
+
+use crate::script::Diagnostic;
+use std::sync::Arc;
+
+/// Shows what went wrong.
+pub type Report = Arc<dyn Fn(&Diagnostic) + Send + Sync>;

@@ -46,7 +46,9 @@ pub(super) trait Prompt {
 
 /// The variables of `scope` by name, each as it is seen: the last of its name, oldest first.
 pub(super) fn visible<'a>(scope: &'a Scope<'_>) -> Vec<(&'a str, bool, &'a Dynamic)> {
-    let all: Vec<_> = scope.iter_raw().collect();
-    let last = |i: usize, name: &str| !all[i + 1..].iter().any(|(later, ..)| *later == name);
-    all.iter().enumerate().filter(|(i, (name, ..))| last(*i, name)).map(|(_, v)| *v).collect()
+    let mut seen = std::collections::HashSet::new();
+    // Rhai gives the newest first.
+    let mut visible: Vec<_> = scope.iter_raw().filter(|(name, ..)| seen.insert(*name)).collect();
+    visible.reverse();
+    visible
 }

@@ -2,9 +2,9 @@
 
 use super::commands::{self, Next};
 use super::prompt::Prompt;
-use super::{editor, names, record::Record};
+use super::{Report, editor, names, pause::PausePrompt, record::Record};
 use crate::bindings::Context;
-use crate::engine::interrupt;
+use crate::engine::{interrupt, pause::Listening};
 use crate::script::{Diagnostic, Host, Script, catalog::Signature, stack};
 use rhai::{AST, Dynamic, Engine, Expr, Module, Position, Scope, Stmt};
 use std::path::PathBuf;
@@ -36,14 +36,16 @@ pub struct Session {
     record: Record,
     /// Lines of text so far.
     lines: usize,
-    /// Scripts that were loaded into the text: first line, number of lines, name.
-    loaded: Vec<(usize, usize, String)>,
+    report: Report,
 }
 
 impl Session {
-    /// An empty session.
-    pub fn new(ctx: Context) -> Self {
-        let host = Host::new(&ctx, None);
+    /// An empty session; `report` shows what goes wrong.
+    pub fn new(ctx: Context, report: Report) -> Self {
+        let mut host = Host::new(&ctx, None);
+        if ctx.pausable {
+            host.attach(Arc::new(PausePrompt::new(ctx.clone(), report.clone())));
+        }
         Session {
             ctx,
             catalog: host.catalog().into(),
@@ -54,23 +56,24 @@ impl Session {
             modules: Vec::new(),
             record: Record::default(),
             lines: 0,
-            loaded: Vec::new(),
+            report,
         }
     }
 
-    /// Reads and runs inputs until their end, after running `first`; `report` shows what goes wrong.
-    pub fn run(mut self, first: Option<Script>, report: &dyn Fn(&Diagnostic)) -> Ended {
+    /// Reads and runs inputs until their end, after running `first`.
+    pub fn run(mut self, first: Option<Script>) -> Ended {
+        let report = self.report.clone();
         if let Some(script) = first
             && let Err(diagnostic) = self.load(&script)
         {
             report(&diagnostic);
         }
-        editor::run(&mut self, report)
+        editor::run(&mut self, &*report)
     }
 
     /// Forgets variables, functions and imports.
     pub(super) fn reset(&mut self) {
-        *self = Session::new(self.ctx.clone());
+        *self = Session::new(self.ctx.clone(), self.report.clone());
     }
 
     /// Handles one input: a command, or script text whose value is shown.
@@ -99,7 +102,10 @@ impl Session {
     /// Runs a script as if it had been typed in; its diagnostics name its own file.
     pub(super) fn load(&mut self, script: &Script) -> Result<(), Box<Diagnostic>> {
         self.host.admit(script.folder.as_deref());
-        self.loaded.push((self.lines, script.text.split('\n').count(), script.name.clone()));
+        let lines = script.text.split('\n').count();
+        self.host.sources().contains(NAME, self.lines, lines, &script.name);
+        // What is typed in is stopped by Ctrl-C; a script is more: it pauses.
+        let _listening = self.ctx.pausable.then(Listening::new);
         self.append(&script.text, script.folder.clone()).map(drop)
     }
 
@@ -152,10 +158,7 @@ impl Session {
 
     /// Puts the file names and lines of loaded scripts in place of the session's.
     fn name_files(&self, diagnostic: &mut Diagnostic) {
-        diagnostic.relocate(|file, line| {
-            let loaded = self.loaded.iter().find(|(first, lines, _)| (first + 1..=first + lines).contains(&line));
-            loaded.filter(|_| file == NAME).map(|(first, _, name)| (name.clone(), line - first))
-        });
+        diagnostic.relocate(|file, line| self.host.sources().origin(file, line));
     }
 
     /// Keeps an import that has just been run.
@@ -243,6 +246,6 @@ pub(super) mod tests {
 
     /// A session that shows nothing.
     pub(in crate::repl) fn session() -> Session {
-        Session::new(Arc::new(HostContext::new(Arc::new(Quiet))))
+        Session::new(Arc::new(HostContext::new(Arc::new(Quiet))), Arc::new(|_| {}))
     }
 }

@@ -66,6 +66,10 @@ pub struct HostFlags {
     pub watch: bool,
     /// `--no-check`.
     pub no_check: bool,
+    /// `-i`, `--interactive`.
+    pub interactive: bool,
+    /// `--break-on nan`.
+    pub break_on_nan: bool,
 }
 
 /// A command line, understood.
@@ -114,6 +118,8 @@ const HOST_FLAGS: &[(&str, Option<&str>, &str)] = &[
     ("set", Some("KEY=VALUE"), "One option, or one key inside a map: --set lora.rank=8"),
     ("watch", None, "Run again when the script or a file it uses changes"),
     ("no_check", None, "Run without looking for mistakes first"),
+    ("interactive", None, "Ctrl-C and breakpoint() pause the script and open a prompt; also -i"),
+    ("break_on", Some("nan"), "Pause where a loss, a gradient norm or a logged number is NaN or infinite; implies -i"),
 ];
 
 impl Declared {
@@ -201,6 +207,8 @@ impl Declared {
                 given.args.extend(words.by_ref().map(str::to_string));
             } else if word == "--help" || word == "-h" {
                 given.help = true;
+            } else if word == "-i" {
+                given.host.interactive = true;
             } else if let Some(option) = word.strip_prefix("--") {
                 let (name, inline) = option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v)));
                 self.set(&mut given, name, Value { inline, words: &mut words })?;
@@ -349,6 +357,9 @@ fn set_host(host: &mut HostFlags, key: &str, text: &str) -> Result<(), Box<Diagn
         "watch" => host.watch = boolean()?,
         "config" | "set" => {} // read before, and as it came
         "no_check" => host.no_check = boolean()?,
+        "interactive" => host.interactive = boolean()?,
+        "break_on" if text == "nan" => host.break_on_nan = true,
+        "break_on" => return Err(usage(format!("option `--break-on` is `{text}`; expected nan"))),
         "threads" => match text.parse() {
             Ok(n @ 1..=4096) => host.threads = Some(n),
             _ => return Err(usage(format!("option `--threads` is `{text}`; expected a count from 1 on"))),

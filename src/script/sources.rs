@@ -1,6 +1,5 @@
 //! The text of every script that takes part: for snippets in diagnostics, and for the folder an import starts from.
 
-use super::diagnostics::Place;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,14 +68,11 @@ impl Sources {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
     }
 
-    /// `place` as the person knows it: in the file that its lines came from.
-    pub fn real(&self, place: &Place) -> Place {
+    /// The text that line `line` of the text called `name` came from, if that is another, and which line of that it is.
+    pub fn origin(&self, name: &str, line: usize) -> Option<(String, usize)> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let within = |p: &&Part| p.whole == place.file && (p.before + 1..=p.before + p.lines).contains(&place.line);
-        match parts.iter().find(within) {
-            Some(part) => Place { file: part.name.clone(), line: place.line - part.before, column: place.column },
-            None => place.clone(),
-        }
+        let part = parts.iter().find(|p| p.whole == name && (p.before + 1..=p.before + p.lines).contains(&line))?;
+        Some((part.name.clone(), line - part.before))
     }
 
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, Source>> {

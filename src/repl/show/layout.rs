@@ -49,7 +49,7 @@ fn debug(engine: &Engine, value: &Dynamic) -> String {
 }
 
 /// Learned tokens, which stand between marks, in colour instead.
-fn painted(text: &str) -> String {
+pub(in crate::repl) fn painted(text: &str) -> String {
     text.replace('⟦', "\x1b[32m").replace('⟧', "\x1b[0m")
 }
 

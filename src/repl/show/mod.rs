@@ -5,9 +5,9 @@ mod layout;
 mod plot;
 mod table;
 
-pub(super) use layout::{brief, value};
+pub(super) use layout::{brief, painted, value};
 pub(super) use plot::plot;
-pub(super) use table::table;
+pub(super) use table::{cut, table};
 
 /// 12345 as `12,345`.
 pub(super) fn count(n: u64) -> String {

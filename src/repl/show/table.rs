@@ -23,7 +23,7 @@ pub(in crate::repl) fn table<const N: usize>(rows: &[[String; N]], right: &[usiz
 }
 
 /// `text` on at most `width` columns.
-pub(super) fn cut(text: &str, width: usize) -> String {
+pub(in crate::repl) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_string();
     }

@@ -7,7 +7,7 @@ use rhai::{
     AST, ASTNode, Dynamic, Engine, EvalAltResult, EvalContext, Expr, GlobalRuntimeState, ImmutableString, Module,
     Position, Scope,
 };
-use rhai::{Caches, Expression, Shared, Stmt, StmtBlock};
+use rhai::{Caches, Expression, ScriptFuncDef, Shared, Stmt, StmtBlock};
 
 /// The name of the prompt's text in diagnostics: all inputs of all pauses are one growing text.
 const NAME: &str = "pause";
@@ -54,6 +54,8 @@ pub struct Paused<'a, 's> {
     script: usize,
     global: GlobalRuntimeState,
     this: Option<&'a mut Dynamic>,
+    /// The script's functions under the names that its text has for them.
+    functions: Vec<Shared<Module>>,
     own: Own,
 }
 
@@ -83,6 +85,7 @@ impl<'a, 's> Paused<'a, 's> {
             sources,
             scope,
             script,
+            functions: global.lib.iter().map(|m| plainly(m).into()).collect(),
             global,
             this: context.this_ptr_mut(),
             own,
@@ -128,7 +131,7 @@ impl<'a, 's> Paused<'a, 's> {
 
     /// The functions in reach that are not registered: the script's, then those defined at prompts.
     pub fn functions(&self) -> impl Iterator<Item = &Module> {
-        self.global.lib.iter().map(|m| &**m).chain([&self.own.functions])
+        self.functions.iter().map(|m| &**m).chain([&self.own.functions])
     }
 
     /// The imported modules in reach, by the names that they have here.
@@ -188,6 +191,7 @@ impl<'a, 's> Paused<'a, 's> {
         global.always_search_scope = true;
         let mut functions = self.own.functions.clone();
         functions.set_id(NAME);
+        global.lib.extend(self.functions.iter().cloned());
         global.lib.push(functions.into());
         for (name, module) in &self.own.imports {
             global.push_import(name.clone(), module.clone());
@@ -233,6 +237,19 @@ impl<'a, 's> Paused<'a, 's> {
         variables.reverse();
         variables
     }
+}
+
+/// The functions of `module` by the names that stand in its text; errors and calls inside name that text as ever.
+fn plainly(module: &Module) -> Module {
+    let mut functions = Module::new();
+    for (.., function) in module.iter_script_fn_info() {
+        let name = names::plain(&function.name).into();
+        functions.set_script_fn(ScriptFuncDef { name, ..(**function).clone() });
+    }
+    if let Some(id) = module.id() {
+        functions.set_id(id);
+    }
+    functions
 }
 
 /// The statements of the functions of `ast`.
