@@ -66,6 +66,11 @@ const MEMORY: &[Bomb] = &[
         "out of memory|hidden_size|num_hidden_layers",
     ),
     bomb(
+        "a text to encode",
+        "let m = llama::load(\"builtin:stories260K\"); let s = \"\"; s.pad(4000000, 'a'); m.tokenizer.encode(s)",
+        "encoding a text of 4000000 bytes needs 244 MiB",
+    ),
+    bomb(
         "a template that repeats",
         "let t = \"\"; for i in 0..100000 { t += \"{instruction}\"; } t += \"{output}\"; let s = \"\"; s.pad(100000, 'x'); \
          print(prompt(#{ instruction: s, output: s }, t));",
@@ -119,6 +124,11 @@ const TIME: &[Bomb] = &[
         "a generation",
         "let m = llama::load(\"builtin:stories260K\"); loop { m.generate(\"Once\", #{ max_new_tokens: 400 }); }",
         "stopped after 2s",
+    ),
+    bomb(
+        "native work that looks at no clock",
+        "let s = \"\"; for i in 0..100000 { s += \"ab cd \"; } data::rouge_l(s, s + \"x\")",
+        "stopped after 2s, the time that --timeout allows, in the middle of native work",
     ),
     bomb(
         "a long sort",

@@ -17,7 +17,7 @@ mod tiktoken;
 pub use chat::Message;
 pub use stream::DecodeStream;
 
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, memory};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -114,8 +114,11 @@ impl Tokenizer {
     /// Token ids of `text`. No BOS or EOS is added; special tokens spelled out in the text are recognised.
     ///
     /// # Errors
-    /// [`Error::Config`] if the tokenizer's own data is inconsistent.
+    /// [`Error::Config`] if the tokenizer's own data is inconsistent, [`Error::OutOfMemory`] for a text that is too long.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        // About what the library has in hand at once, where most characters become a token of their own.
+        let bytes = text.len().checked_mul(64);
+        memory::check(|| format!("encoding a text of {} bytes", text.len()), bytes)?;
         let encoding = guarded("encoding", || self.0.pipeline.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
