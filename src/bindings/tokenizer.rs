@@ -10,9 +10,10 @@ use rhai::{Array, Dynamic, Engine, INT, Map};
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Tokenizer>("Tokenizer");
     let id = |id: Option<u32>| id.map_or(Dynamic::UNIT, |id| Dynamic::from(INT::from(id)));
-    let ids: [(&str, fn(&Tokenizer) -> Option<u32>); 3] =
-        [("bos_id", Tokenizer::bos_id), ("eos_id", Tokenizer::eos_id), ("pad_id", Tokenizer::pad_id)];
-    for (name, of) in ids {
+    type Id = fn(&Tokenizer) -> Option<u32>;
+    for (name, of) in
+        [("bos_id", Tokenizer::bos_id as Id), ("eos_id", Tokenizer::eos_id), ("pad_id", Tokenizer::pad_id)]
+    {
         getter(name, "Tokenizer", "int or ()").register_into_engine(engine, move |t: &mut Tokenizer| id(of(t)));
     }
     getter("chat_template", "Tokenizer", "string or ()").register_into_engine(engine, |t: &mut Tokenizer| {

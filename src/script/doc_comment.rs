@@ -69,15 +69,16 @@ pub fn summary(doc: &str) -> &str {
             '(' | '[' if !code => depth += 1,
             ')' | ']' if !code => depth = depth.saturating_sub(1),
             // A full stop inside a name, a number or brackets ends nothing; `..` is an ellipsis.
-            '.' if !code && depth == 0 && line[i + 1..].starts_with(' ') => {
-                if !["e.g", "i.e", "."].iter().any(|a| line[..i].ends_with(a)) {
-                    return &line[..=i];
-                }
-            }
+            '.' if !code && depth == 0 && ends(line, i) => return &line[..=i],
             _ => {}
         }
     }
     line
+}
+
+/// Whether the full stop at byte `at` ends a sentence, and not an abbreviation.
+fn ends(line: &str, at: usize) -> bool {
+    line[at + 1..].starts_with(' ') && !["e.g", "i.e", "."].iter().any(|a| line[..at].ends_with(a))
 }
 
 /// What stands between the summary and the first heading.

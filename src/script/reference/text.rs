@@ -218,7 +218,7 @@ fn inline(text: &str, style: Style) -> String {
     }
     let parts: Vec<&str> = text.split('`').collect();
     // An odd backtick out opens nothing.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return text.to_string();
     }
     parts.iter().enumerate().map(|(i, p)| if i % 2 == 1 { style.code(p) } else { p.to_string() }).collect()

@@ -73,7 +73,7 @@ fn row(line: &str, links: &Links) -> String {
 /// Code, links and bold within a line.
 pub(super) fn inline(text: &str, links: &Links) -> String {
     let parts: Vec<&str> = text.split('`').collect();
-    let odd_one_out = parts.len() % 2 == 0;
+    let odd_one_out = parts.len().is_multiple_of(2);
     let mut out = String::new();
     for (i, part) in parts.iter().enumerate() {
         let code = i % 2 == 1 && !(odd_one_out && i + 1 == parts.len());
@@ -109,7 +109,7 @@ fn prose(text: &str) -> String {
 
 fn bold(text: &str) -> String {
     let parts: Vec<String> = text.split("**").map(escape).collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return parts.join("**");
     }
     let part = |(i, p): (usize, &String)| if i % 2 == 1 { format!("<strong>{p}</strong>") } else { p.clone() };
