@@ -75,6 +75,7 @@ fn from_new_to_a_pack_run_elsewhere() {
     assert!(first.contains("to train on, 5 held out") && first.contains("epoch 1: train loss"), "{first}");
     assert!(ok(&dir, &["run", "./tiny", "--help"]).contains("[default: 24]"));
 
+    assert_eq!(ok(&dir, &["check", "./tiny"]), "no problems in 3 files\n");
     let tested = ok(&dir, &["test", "./tiny"]);
     assert!(tested.contains("2 passed, 0 failed"), "{tested}");
 
@@ -214,6 +215,7 @@ fn a_faulty_recipe_is_not_packed() {
         let said = refused(&dir, &["pack", "greet"]);
         assert!(said.contains(message) && said.contains("greet/recipe.toml:6"), "{said}");
         assert!(refused(&dir, &["run", "greet"]).contains(message));
+        assert!(refused(&dir, &["check", "greet"]).contains(message));
     }
     write("greet/recipe.toml", &format!("{MANIFEST}entry = \"src/mian.rhai\"\n"));
     assert!(refused(&dir, &["run", "greet"]).contains("`entry` names src/mian.rhai, and there is no such file"));

@@ -112,6 +112,10 @@ fn scripts(paths: &[String]) -> Result<Vec<Found>, Box<Diagnostic>> {
     for path in paths {
         let folder = Path::new(path);
         if folder.is_dir() {
+            if folder.join(recipes::MANIFEST).is_file() {
+                // The defaults in a recipe's manifest are those of its script's options.
+                recipes::find(path)?.declared()?;
+            }
             let mut files = Vec::new();
             below(folder, &mut files)
                 .map_err(|e| Box::new(Diagnostic::new("usage", format!("{path} cannot be read: {e}"))))?;
