@@ -138,22 +138,18 @@ fn later_settings_win() {
     assert!(refused(&dir, &["run", "--devise", "cpu", "r"]).contains("did you mean `--device`?"));
 }
 
-/// Lines of both streams of a process, as they come.
+/// Lines of a process as they come: of standard output, which the errors go to as well, so that their order is kept.
 struct Lines(Receiver<String>);
 
 impl Lines {
     fn of(child: &mut std::process::Child) -> Lines {
         let (send, receive) = channel();
-        let streams: [Box<dyn std::io::Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for stream in streams {
-            let send = send.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    let _ = send.send(line);
-                }
-            });
-        }
+        let stream = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let _ = send.send(line);
+            }
+        });
         Lines(receive)
     }
 
@@ -190,8 +186,9 @@ fn watching_runs_again() {
         ("d.json", "[{\"instruction\": \"a\", \"output\": \"b\"}]"),
     ]);
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-    let mut child = dir.host(&["run", "main.rhai", "--watch"]);
-    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "exec \"$0\" run main.rhai --watch 2>&1", env!("CARGO_BIN_EXE_host")]).current_dir(dir.path());
+    let mut child = shell.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = Lines::of(&mut child);
     let mut child = Ending(child);
     let child = &mut child.0;
