@@ -42,11 +42,11 @@ pub(super) fn parse(text: &str) -> Parsed {
             }
             Err(err) => err,
         };
-        let whole = [0..text.len()];
+        let whole = 0..text.len();
         let pieces = if errors.len() < LIMIT { Text::new(&text).pieces_around(err.position()) } else { Vec::new() };
-        for piece in pieces.iter().chain(&whole) {
+        for piece in pieces.iter().chain(std::iter::once(&whole)) {
             let shorter = blank(&text, piece.clone());
-            if shorter != text && (*piece == whole[0] || gets_further(&text, &err, &shorter)) {
+            if shorter != text && (*piece == whole || gets_further(&text, &err, &shorter)) {
                 let left_out = &text[piece.clone()];
                 blanked.extend(words(left_out));
                 defined.extend(definitions(left_out));
