@@ -4,6 +4,7 @@ use super::flow::Flow;
 use super::text;
 use super::types::Type;
 use super::walk::Walk;
+use crate::engine::autograd::Autocast;
 use rhai::{ASTFlags, BinaryExpr, Dynamic, Expr, FnPtr, OpAssignment, Position, Stmt, StmtBlock};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -49,12 +50,35 @@ impl<'a> Walk<'a> {
             }
             Expr::Custom(custom, _) => {
                 let no_grad = custom.tokens.first().is_some_and(|t| t == "no_grad");
+                if custom.tokens.first().is_some_and(|t| t == "autocast") {
+                    self.policy(custom.inputs.first());
+                }
                 self.no_grad += usize::from(no_grad);
                 let of = custom.inputs.iter().map(|input| self.expr(input)).last().unwrap_or(Type::Any);
                 self.no_grad -= usize::from(no_grad);
                 of
             }
             _ => Type::Any,
+        }
+    }
+
+    /// The policy of `autocast`, where it is written out.
+    fn policy(&mut self, policy: Option<&Expr>) {
+        match policy {
+            Some(Expr::StringConstant(name, at)) => {
+                if let Err(err) = Autocast::parse(name) {
+                    let help = err.help().map(|help| help.to_string());
+                    self.error("type", err.to_string(), *at).extend(help);
+                }
+            }
+            Some(constant) => {
+                if let Some(of) = Type::of_constant(constant).filter(|of| !of.is("string")) {
+                    let help = "policies are \"off\", \"bf16\" and \"f16\"".to_string();
+                    let message = format!("autocast: the policy must be a string, not {of}");
+                    self.error("type", message, start(constant)).push(help);
+                }
+            }
+            None => {}
         }
     }
 
@@ -263,6 +287,11 @@ impl<'a> Walk<'a> {
         let by = self.expr(index);
         if let (Type::Map(keys), Expr::StringConstant(key, _)) = (receiver, index) {
             return keys.get(key.as_str()).cloned().unwrap_or(Type::Any);
+        }
+        if receiver.is("map") && by.name().is_some_and(|name| name != "string") {
+            self.error("type", format!("a map cannot be indexed by {by}"), start(index))
+                .push("its keys are strings: `m[\"key\"]` or `m.key`".into());
+            return Type::Any;
         }
         if receiver.is_basic() || receiver.name().is_none_or(|n| n == "range") {
             return if receiver.is("string") && by.is("int") { Type::named("char") } else { Type::Any };
