@@ -148,6 +148,8 @@ fn calls() {
             "let y = \"loss %d\" % 1;",
             "let y = () + 1;",
             "let f = |x| x; f.call(1, 2);",
+            "let f = |x| x + 1;\nlet y = f(1);",
+            "let n = 5; n.foo(1);",
             "fn step(model, batch) { }\nstep(1);",
             "seed(1.5);",
             "let x = ones([2]); x.requires_grad_(true);",

@@ -22,7 +22,8 @@ pub(super) fn not_found(signature: &str, at: Option<&Place>, file: &str, cx: &Co
         return Diagnostic::new("unknown-function", format!("this closure does not take {taken}"));
     }
     let all = known(file, cx);
-    if at.is_some_and(|at| locate::follows(at, ".", cx.sources)) && args.first().is_some_and(|a| a == "()") {
+    let method = at.is_some_and(|at| locate::follows(at, ".", cx.sources));
+    if method && args.first().is_some_and(|a| a == "()") {
         return Diagnostic::new("unknown-function", format!("() has no method `{name}`")).with_help(habits::NOTHING);
     }
     let mut same: Vec<Fit> = all.iter().filter(|s| s.path() == path).map(|s| Fit::new(s, &args)).collect();
@@ -56,6 +57,9 @@ pub(super) fn not_found(signature: &str, at: Option<&Place>, file: &str, cx: &Co
     if let Some(property) = all.iter().find(getter) {
         let of = &property.params[0].1;
         return d.with_help(format!("`{name}` is a property of {of}: write `.{name}` without parentheses"));
+    }
+    if !method && (cx.variables.iter().any(|v| v == name) || declared(file, cx).variables.contains(name)) {
+        return d.with_help(format!("`{name}` is a variable: a closure in it is called by `{name}.call(..)`"));
     }
     // The right name in another module is nearer than a similar one here.
     let elsewhere = all.iter().find(|s| s.name == name && s.callable()).map(imported);

@@ -16,7 +16,7 @@ pub(in crate::script) fn near<'a>(name: &str, known: impl Iterator<Item = &'a st
     known
         .filter(|k| *k != name)
         .map(|k| (strsim::jaro_winkler(name, k), k))
-        .filter(|(score, _)| *score > 0.85)
+        .filter(|(score, k)| *score > 0.85 && (name.len() > 4 || strsim::damerau_levenshtein(name, k) < 2))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k.to_string())
 }
