@@ -124,6 +124,18 @@ fn engine_errors_can_be_caught() {
     assert!(ran.err.starts_with("error[config]: progress: `total` is -1"), "{}", ran.err);
 }
 
+/// Protects people from blaming the standard library: a fault that comes up inside it is shown where the script called
+/// it, and then where it came up.
+#[test]
+fn faults_inside_the_library_are_shown_at_the_call() {
+    let err = failure("import \"std/samples\" as samples;\nlet a = samples::ask((), #{ train_records: 3 }, #{});\n");
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(lines[1].ends_with("--> t.rhai:2:9") && lines[4].starts_with(" 2 | let a = samples::ask("), "{err}");
+    assert!(lines.iter().any(|l| l.contains("::: std/samples:")), "{err}");
+    assert!(lines.iter().any(|l| l.ends_with(" raised here")), "{err}");
+    assert!(lines.iter().any(|l| l.contains("= raised in `ask` at std/samples:")), "{err}");
+}
+
 /// Protects imports: errors inside modules name the module's file and line, at compile time and at run time.
 #[test]
 fn errors_in_modules_name_the_module() {
