@@ -35,8 +35,9 @@ fn overview(chapters: &[Chapter]) -> String {
             let file = file_name(chapter, "md");
             let slugs = slugs(chapter);
             let link = |(e, slug): (&Entry, &String)| format!("[`{}`]({file}#{slug})", chapter.listed(e));
+            // One to a line: a new function is one changed line.
             let names: Vec<String> = chapter.entries.iter().zip(&slugs).map(link).collect();
-            text += &format!("\n**[{}]({file})**: {}\n", chapter.title, names.join(" "));
+            text += &format!("\n**[{}]({file})**:\n{}\n", chapter.title, names.join("\n"));
         }
     }
     text
