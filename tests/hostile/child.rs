@@ -48,6 +48,7 @@ pub fn run_in(dir: &Dir, below: &str, args: &[&str]) -> Ended {
         });
     }
     let start = Instant::now();
+    #[allow(clippy::zombie_processes)] // `wait4` below waits for it
     let mut child = command.spawn().unwrap();
     let drain = |mut stream: Box<dyn Read + Send>| {
         std::thread::spawn(move || {
