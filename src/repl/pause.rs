@@ -189,12 +189,12 @@ macro_rules! command {
 /// Commands of a pause.
 const OWN: [Command<OnPause>; 8] = [
     command!("where" "", |at, rest| at.show_where(rest), "the calls that led here, with their lines"),
-    command!("step" "", |_, _| Ok(Some(Go::Step)), "run to the next statement, into calls; an empty line does it again"),
-    command!("next" "", |_, _| Ok(Some(Go::Over)), "run to the next statement, over calls; an empty line does it again"),
+    command!("step" "", |_, _| Ok(Some(Go::Step)), "run to the next statement, into calls"),
+    command!("next" "", |_, _| Ok(Some(Go::Over)), "run to the next statement, over calls"),
     command!("out" "", |_, _| Ok(Some(Go::Out)), "run to the end of this function"),
     command!("continue" "", |_, _| Ok(Some(Go::On)), "go on; so does Ctrl-D"),
-    command!("abort" "[now]", |at, rest| at.abort(rest), "go on to where the run saves its state, and stop there; `now`: stop here"),
-    command!("break-on" "nan|off", |at, rest| at.break_on(rest), "pause, or no longer, where a loss or a logged number is NaN or inf"),
+    command!("abort" "[now]", |at, rest| at.abort(rest), "go on to the next saved state and stop; now: stop here"),
+    command!("break-on" "nan|off", |at, rest| at.break_on(rest), "pause at a loss or logged number that is NaN or inf"),
     command!("help" "", |at, rest| at.help(rest), "this list"),
 ];
 
@@ -334,7 +334,9 @@ impl AtPause<'_, '_, '_> {
             "Anything else runs in the script's scope: its value is shown, assignments stay. What is declared here",
         );
         self.line("is kept for later pauses, and the script does not see it. Ctrl-C stops what runs at this prompt.");
-        self.line("Short: :s :n :c :w. Worth a look while training: model.grad_norms(), model.show(batch), opt.lr.");
+        self.line(
+            "Short: :s :n :c :w; an empty line steps again. Worth a look: model.grad_norms(), model.show(batch).",
+        );
         Ok(None)
     }
 
