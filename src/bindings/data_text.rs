@@ -37,7 +37,8 @@ fn records(data: &Dataset, width: usize) -> String {
 }
 
 fn examples(data: &Examples, width: usize) -> String {
-    let mut lines = vec![format!("Examples({})", data.0.stats())];
+    let head: Vec<(char, bool)> = format!("Examples({})", data.0.stats()).chars().map(|c| (c, false)).collect();
+    let mut lines: Vec<String> = wrapped(&head, width.max(20)).into_iter().map(bracketed).collect();
     for i in 0..data.0.len().min(SHOWN) {
         // A tokenizer that cannot decode its own ids leaves the counts.
         let Ok(parts) = data.0.show(i) else { break };
@@ -102,46 +103,53 @@ fn one_line(text: &str, width: usize) -> String {
     }
 }
 
-/// An example's text behind `head`, wrapped; each line's learned part between ⟦ and ⟧ of its own.
+/// An example's text behind `head`, wrapped at words; each line's learned part between ⟦ and ⟧ of its own.
 fn marked(head: &str, parts: &[(String, bool)], width: usize) -> Vec<String> {
-    let room = width.saturating_sub(head.len()).max(20);
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let (mut used, mut open) = (0, false);
-    let end = |line: &mut String, open: bool, lines: &mut Vec<String>| {
-        if open {
-            line.push('⟧');
-        }
-        lines.push(std::mem::take(line));
-    };
-    for (text, learned) in parts {
-        for c in text.chars() {
-            let wide = c.width().unwrap_or(0);
-            // Two columns are kept for the marks.
-            if c == '\n' || used + wide + 2 > room {
-                end(&mut line, open, &mut lines);
-                (used, open) = (0, false);
-                if c == '\n' {
-                    continue;
-                }
-            }
-            if *learned != open {
-                line.push(if *learned { '⟦' } else { '⟧' });
-                open = *learned;
-            }
-            line.push(c);
-            used += wide;
-        }
-    }
-    end(&mut line, open, &mut lines);
-    let cut = lines.len() > LINES;
-    if cut {
+    // Two columns are kept for the marks.
+    let room = width.saturating_sub(head.len() + 2).max(20);
+    let letters: Vec<(char, bool)> = parts.iter().flat_map(|(t, learned)| t.chars().map(|c| (c, *learned))).collect();
+    let mut lines: Vec<String> = wrapped(&letters, room).into_iter().map(bracketed).collect();
+    if lines.len() > LINES {
         // Where learning begins is what one looks for: the answer is at the end.
         let from = lines.len() - LINES / 2;
         lines.splice(LINES / 2..from, ["...".to_string()]);
     }
     let blank = " ".repeat(head.len());
     lines.iter().enumerate().map(|(i, l)| format!("{}{l}", if i == 0 { head } else { &blank })).collect()
+}
+
+/// Letters in lines of at most `room` columns, broken at a space where there is one.
+fn wrapped(letters: &[(char, bool)], room: usize) -> Vec<&[(char, bool)]> {
+    let mut lines = Vec::new();
+    for paragraph in letters.split(|(c, _)| *c == '\n') {
+        let mut rest = paragraph;
+        loop {
+            let mut used = 0;
+            let fits = rest.iter().take_while(|(c, _)| {
+                used += c.width().unwrap_or(0);
+                used <= room
+            });
+            let fits = fits.count();
+            if fits == rest.len() {
+                break;
+            }
+            let space = rest[..fits].iter().rposition(|(c, _)| *c == ' ').map(|i| i + 1);
+            let (line, left) = rest.split_at(space.unwrap_or(fits.max(1)));
+            lines.push(line);
+            rest = left;
+        }
+        lines.push(rest);
+    }
+    lines
+}
+
+fn bracketed(line: &[(char, bool)]) -> String {
+    let mut text = String::new();
+    for run in line.chunk_by(|a, b| a.1 == b.1) {
+        let letters: String = run.iter().map(|(c, _)| c).collect();
+        text += &if run[0].1 { format!("⟦{letters}⟧") } else { letters };
+    }
+    text.trim_end().to_string()
 }
 
 #[cfg(test)]
@@ -171,7 +179,7 @@ mod tests {
     fn learned_tokens_are_marked() {
         let parts = [("ask me\nA: ".to_string(), false), ("yes, of course it is so".to_string(), true)];
         let lines = marked(" 0  ", &parts, 24);
-        assert_eq!(lines, [" 0  ask me", "    A: ⟦yes, of course ⟧", "    ⟦it is so⟧"]);
+        assert_eq!(lines, [" 0  ask me", "    A: ⟦yes, of ⟧", "    ⟦course it is so⟧"]);
         assert_eq!(bar(&[-100, -100, 5, 6], 4), "··██");
         let long = [("a\n".repeat(50), false), ("end".to_string(), true)];
         let lines = marked("", &long, 24);

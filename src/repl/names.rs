@@ -4,6 +4,7 @@
 use super::commands::Completes;
 use super::prompt::{Prompt, visible};
 use crate::script::catalog::{Kind, Signature, alternatives, comment, friendly_type};
+use crate::script::plain_name;
 use rhai::{Array, Dynamic, Engine, FnAccess, Map, Module, ScriptFuncDef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,8 +135,10 @@ impl Names {
 
 /// The functions that a script defines for others.
 pub(super) fn scripted(namespace: &str, module: &Module) -> Vec<Signature> {
+    // Closures, and the second names under which a script calls its own, are nobody else's.
+    let named = |name: &str| plain_name(name) == name && !name.starts_with("anon$");
     let public = module.iter_script_fn_info().filter(|(_, access, ..)| *access == FnAccess::Public);
-    public.map(|(.., function)| signature(namespace, function)).collect()
+    public.filter(|(_, _, name, ..)| named(name)).map(|(.., function)| signature(namespace, function)).collect()
 }
 
 fn signature(namespace: &str, function: &ScriptFuncDef) -> Signature {

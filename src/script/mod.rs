@@ -41,5 +41,6 @@ pub mod watch;
 pub use diagnostics::{Diagnostic, Frame, Label, Place, Severity, Snippet};
 pub use engine::operations;
 pub use host::{Host, Script};
+pub use names::plain as plain_name;
 pub use parsing::{incomplete, parses};
 pub use sources::Sources;
