@@ -179,7 +179,7 @@ mod tests {
     fn learned_tokens_are_marked() {
         let parts = [("ask me\nA: ".to_string(), false), ("yes, of course it is so".to_string(), true)];
         let lines = marked(" 0  ", &parts, 24);
-        assert_eq!(lines, [" 0  ask me", "    A: ⟦yes, of ⟧", "    ⟦course it is so⟧"]);
+        assert_eq!(lines, [" 0  ask me", "    A: ⟦yes, of course ⟧", "    ⟦it is so⟧"]);
         assert_eq!(bar(&[-100, -100, 5, 6], 4), "··██");
         let long = [("a\n".repeat(50), false), ("end".to_string(), true)];
         let lines = marked("", &long, 24);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::engine::interrupt;
 use crate::script::{Diagnostic, incomplete, recipes::places};
-use rustyline::{ColorMode, Config, Editor, error::ReadlineError, history::DefaultHistory};
+use rustyline::{ColorMode, CompletionType, Config, Editor, error::ReadlineError, history::DefaultHistory};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -86,7 +86,12 @@ impl Reader {
 fn editor() -> rustyline::Result<Editor<Helper, DefaultHistory>> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let color = if plain { ColorMode::Disabled } else { ColorMode::Enabled };
-    let config = Config::builder().history_ignore_space(true).max_history_size(10_000)?.color_mode(color).build();
+    let config = Config::builder()
+        .history_ignore_space(true)
+        .completion_type(CompletionType::List)
+        .max_history_size(10_000)?
+        .color_mode(color)
+        .build();
     let mut editor = Editor::with_config(config)?;
     editor.set_helper(Some(Helper::default()));
     Ok(editor)

@@ -5,6 +5,7 @@ use super::prompt::Prompt;
 use super::{Report, editor, names, pause::PausePrompt, record::Record};
 use crate::bindings::Context;
 use crate::engine::{interrupt, pause::Listening};
+use crate::script::pieces::{Kind, pieces};
 use crate::script::{Diagnostic, Host, Script, catalog::Signature, stack};
 use rhai::{AST, Dynamic, Engine, Expr, Module, Position, Scope, Stmt};
 use std::path::PathBuf;
@@ -87,7 +88,11 @@ impl Session {
             return commands::run(self, if word == "exit" { "quit" } else { word }, "");
         }
         let value = self.eval(text)?;
-        self.show(&value);
+        // A semicolon at the end says that the value is not of interest.
+        let silent = pieces(text).iter().rev().find(|p| p.kind != Kind::Comment).is_some_and(|p| p.of(text) == ";");
+        if !silent {
+            self.show(&value);
+        }
         Ok(Next::Input)
     }
 

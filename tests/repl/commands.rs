@@ -13,7 +13,7 @@ fn names_are_described() {
     expect(&mut p, "weight_decay");
     p.send_line("let model = llama::load(\"builtin:stories260K\");").unwrap();
     ask(&mut p, "model.generate?", "Model.generate(prompt: ");
-    ask(&mut p, ":doc optim", "grad_scaler()");
+    ask(&mut p, ":doc optim", "grad_scaler");
     ask(&mut p, "?Tensor", "requires_grad");
     p.send_line("/// Twice `x`.\nfn twice(x) { 2 * x }").unwrap();
     ask(&mut p, "?twice", "twice(x: any)\r\n\r\nTwice `x`.\r\n");
@@ -35,7 +35,7 @@ fn commands_answer() {
     ask(&mut p, ":mem", "at its peak\r\n  t  1.0 MiB\r\n");
     ask(&mut p, ":vars", "name  type    shape        dtype  device     size\r\n");
     expect(&mut p, "t     Tensor  [1024, 256]  f32    cpu     1.0 MiB\r\n");
-    ask(&mut p, ":plot [3, 2, 1]", "3 ┤⢄");
+    ask(&mut p, ":plot [3, 2, 1]", "3.0 ┤");
     ask(&mut p, ":plot \"a\"", "cannot be drawn");
     ask(&mut p, ":hepl", "did you mean `help`?");
     ask(&mut p, ":help", ":load FILE");

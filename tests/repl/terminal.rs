@@ -39,7 +39,9 @@ pub fn ask(p: &mut PtySession, line: &str, answer: &str) {
 /// Waits for `answer`.
 #[track_caller]
 pub fn expect(p: &mut PtySession, answer: &str) {
-    if let Err(e) = p.exp_string(answer) {
+    // rexpect reads each byte as a character.
+    let bytes: String = answer.bytes().map(char::from).collect();
+    if let Err(e) = p.exp_string(&bytes) {
         panic!("expected {answer:?}: {e}");
     }
 }

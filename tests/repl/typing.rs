@@ -73,13 +73,15 @@ fn tab_completes() {
     ask(&mut p, "", "5\r\n");
     keys(&mut p, "\"rec\t\"");
     ask(&mut p, "", "\"records.json\"\r\n");
-    keys(&mut p, "let o = optim::ada\t(model.trai\t(), #{ weight_d\t: 0.5 }); o.l\t");
+    keys(&mut p, "let o = optim::ada\t(model.trainable(), #{ weight_d\t: 0.5 }); o.l\t");
     ask(&mut p, "", "0.001\r\n");
     keys(&mut p, ":va\t");
     ask(&mut p, "", "Optimizer");
     // Two Tabs list what there is, methods with parentheses.
-    keys(&mut p, "model.g\t\t");
-    expect(&mut p, "generate");
+    keys(&mut p, "model.trai\t\t");
+    expect(&mut p, "trainable_params");
+    expect(&mut p, "trainable()");
+    p.send_control('c').unwrap();
     leave(p);
 }
 

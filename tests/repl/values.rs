@@ -21,7 +21,7 @@ fn values_are_shown_well() {
     p.send_line("let set = data::records([#{ instruction: \"Say a\", output: \"a\" }]);").unwrap();
     ask(&mut p, "set", "Records(records, 1 record)\r\n 0  instruction  Say a\r\n    output       a\r\n");
     p.send_line("let examples = set.tokenize(model.tokenizer);").unwrap();
-    ask(&mut p, "examples", "Response:\r\n    ⟦a</s>⟧\r\n");
+    ask(&mut p, "examples", "⟦a</s>⟧\r\n");
     ask(&mut p, "#{ a: [1, 2], long: \"x\" }", "#{a: [1, 2], long: \"x\"}\r\n");
     ask(&mut p, "let l = []; l.pad(100000, 1.5); l", "... 99,");
     expect(&mut p, "more]\r\n");
