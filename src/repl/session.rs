@@ -37,6 +37,8 @@ pub struct Session {
     record: Record,
     /// Lines of text so far.
     lines: usize,
+    /// How many there were before each input.
+    starts: Vec<usize>,
     report: Report,
 }
 
@@ -57,6 +59,7 @@ impl Session {
             modules: Vec::new(),
             record: Record::default(),
             lines: 0,
+            starts: Vec::new(),
             report,
         }
     }
@@ -119,6 +122,7 @@ impl Session {
         self.host.sources().append(NAME, &format!("{text}\n"), here);
         // Positions count from the session's start, so that an error in an old function finds its line.
         let padded = "\n".repeat(self.lines) + text;
+        self.starts.push(self.lines);
         self.lines += text.split('\n').count();
 
         // A bug of ours costs an input, not the session's variables.
@@ -133,6 +137,7 @@ impl Session {
             }
             Err(mut diagnostic) => {
                 self.name_files(&mut diagnostic);
+                self.cut_snippets(&mut diagnostic);
                 Err(diagnostic)
             }
         }
@@ -164,6 +169,24 @@ impl Session {
     /// Puts the file names and lines of loaded scripts in place of the session's.
     fn name_files(&self, diagnostic: &mut Diagnostic) {
         diagnostic.relocate(|file, line| self.host.sources().origin(file, line));
+    }
+
+    /// Takes the lines of other inputs off the text around a fault: that they are neighbours says nothing.
+    fn cut_snippets(&self, diagnostic: &mut Diagnostic) {
+        let labels = diagnostic.labels.iter_mut().map(|l| (Some(&l.place), l.snippet.as_mut()));
+        let own = (diagnostic.place.as_ref(), diagnostic.snippet.as_mut());
+        for (place, snippet) in std::iter::once(own).chain(labels) {
+            let (Some(place), Some(snippet)) = (place, snippet) else { continue };
+            if place.file != NAME {
+                continue;
+            }
+            let before = self.starts.iter().rev().find(|start| **start < place.line).copied().unwrap_or(0);
+            let last = self.starts.iter().find(|start| **start >= place.line).copied().unwrap_or(self.lines);
+            let above = (before + 1).saturating_sub(snippet.first).min(snippet.lines.len());
+            snippet.lines.drain(..above);
+            snippet.first += above;
+            snippet.lines.truncate((last + 1).saturating_sub(snippet.first));
+        }
     }
 
     /// Keeps an import that has just been run.

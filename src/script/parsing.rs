@@ -38,7 +38,9 @@ pub fn parses(text: &str) -> bool {
 
 /// Whether `text` is the beginning of something longer: the session's editor then asks for another line.
 pub fn incomplete(text: &str) -> bool {
-    if open_comment(text) {
+    // A doc comment is about what follows it.
+    let doc = text.lines().last().is_some_and(|line| line.trim_start().starts_with("///"));
+    if doc || open_comment(text) {
         return true;
     }
     let Err(err) = parse(text) else { return false };
@@ -132,8 +134,18 @@ mod tests {
     /// Protects multi-line input: what may go on asks for more, what is wrong is reported at once.
     #[test]
     fn incomplete_input_is_recognised() {
-        for text in ["fn f(x) {", "let x = [1,", "#{ a: 1,", "\"abc", "1 +", "/* note", "f(1, (2", "no_grad {", "`a ${"]
-        {
+        for text in [
+            "fn f(x) {",
+            "let x = [1,",
+            "#{ a: 1,",
+            "\"abc",
+            "1 +",
+            "/* note",
+            "f(1, (2",
+            "no_grad {",
+            "`a ${",
+            "/// doc",
+        ] {
             assert!(incomplete(text), "{text:?} may go on");
         }
         for text in ["1 + 1", "let x = 1;", "fn f() { }", "let = 3", "1 1", ") + 2", "\"/*\"", "// /*", "x }"] {

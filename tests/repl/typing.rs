@@ -67,7 +67,7 @@ fn tab_completes() {
     let dir = Dir::with(&[("records.json", "[]")]);
     let mut p = session(&dir);
     p.send_line("let model = llama::load(\"builtin:stories260K\");").unwrap();
-    keys(&mut p, "model.tok\t.enc\t(\"a\").le\t");
+    keys(&mut p, "model.tokeni\t.enc\t(\"a\").le\t");
     ask(&mut p, "", "1\r\n");
     keys(&mut p, "model.inject_lora(#{ ra\t: 4, target_mod\t: [\"q_proj\"] })");
     ask(&mut p, "", "5\r\n");

@@ -21,7 +21,7 @@ fn values_are_shown_well() {
     p.send_line("let set = data::records([#{ instruction: \"Say a\", output: \"a\" }]);").unwrap();
     ask(&mut p, "set", "Records(records, 1 record)\r\n 0  instruction  Say a\r\n    output       a\r\n");
     p.send_line("let examples = set.tokenize(model.tokenizer);").unwrap();
-    ask(&mut p, "examples", "⟦a</s>⟧\r\n");
+    ask(&mut p, "examples", "⟦ a</s>⟧\r\n");
     ask(&mut p, "#{ a: [1, 2], long: \"x\" }", "#{a: [1, 2], long: \"x\"}\r\n");
     ask(&mut p, "let l = []; l.pad(100000, 1.5); l", "... 99,");
     expect(&mut p, "more]\r\n");
@@ -35,7 +35,7 @@ fn learned_tokens_are_coloured() {
     let mut p = coloured(&dir);
     p.send_line("let m = llama::load(\"builtin:stories260K\");").unwrap();
     p.send_line("data::records([#{ instruction: \"Say a\", output: \"a\" }]).tokenize(m.tokenizer)").unwrap();
-    expect(&mut p, "\x1b[32ma</s>\x1b[0m");
+    expect(&mut p, "\x1b[32m a</s>\x1b[0m");
     leave(p);
 }
 
