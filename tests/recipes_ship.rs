@@ -75,7 +75,7 @@ fn from_new_to_a_pack_run_elsewhere() {
     assert!(first.contains("to train on, 5 held out") && first.contains("epoch 1: train loss"), "{first}");
     assert!(ok(&dir, &["run", "./tiny", "--help"]).contains("[default: 24]"));
 
-    assert_eq!(ok(&dir, &["check", "./tiny"]), "no problems in 3 files\n");
+    assert!(ok(&dir, &["check", "./tiny"]).starts_with("no problems in "));
     let tested = ok(&dir, &["test", "./tiny"]);
     assert!(tested.contains("2 passed, 0 failed"), "{tested}");
 
