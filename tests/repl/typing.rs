@@ -73,7 +73,8 @@ fn tab_completes() {
     ask(&mut p, "", "5\r\n");
     keys(&mut p, "\"rec\t\"");
     ask(&mut p, "", "\"records.json\"\r\n");
-    keys(&mut p, "let o = optim::ada\t(model.trainable(), #{ weight_d\t: 0.5 }); o.l\t");
+    keys(&mut p, "let o = optim::ada\t(model.trainable(), #{ weight_d\t: 0.5 });\r");
+    keys(&mut p, "o.l\t");
     ask(&mut p, "", "0.001\r\n");
     keys(&mut p, ":va\t");
     ask(&mut p, "", "Optimizer");
