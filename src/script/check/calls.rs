@@ -5,6 +5,7 @@ use super::types::{self, Type};
 use super::unit::{Function, Unit};
 use super::walk::Walk;
 use super::{near_help, scope::Kind};
+use crate::script::{explain::habits, locate};
 use rhai::{Expr, FnCallExpr, Namespace, Position};
 use std::collections::BTreeSet;
 
@@ -143,7 +144,8 @@ impl<'a> Walk<'a> {
                 .filter(|n| n.signature.namespace == shown)
                 .map(|n| n.signature.name.as_str())
                 .collect();
-            let help = near_help(name, there.iter().copied())
+            let help = habits::call(&full, &names(args))
+                .or_else(|| near_help(name, there.iter().copied()))
                 .unwrap_or_else(|| format!("`{shown}` has {}", list(there.iter().copied())));
             self.error("unknown-function", format!("no function `{full}`"), at).push(help);
         } else {
@@ -158,7 +160,8 @@ impl<'a> Walk<'a> {
         let embedded = crate::script::embedded::module(name).is_some();
         let help = match embedded {
             true => Some(format!("import it: `import \"std/{name}\" as {name};`")),
-            false => near_help(name, self.cx.library.modules().chain(aliases.iter().map(String::as_str))),
+            false => habits::module(name)
+                .or_else(|| near_help(name, self.cx.library.modules().chain(aliases.iter().map(String::as_str)))),
         };
         let message = format!("no module `{name}`: neither built in nor imported here");
         self.error("unknown-module", message, at).extend(help);
@@ -266,10 +269,29 @@ impl<'a> Walk<'a> {
         let signatures = meant.iter().map(|n| n.signature.usage());
         let candidates: BTreeSet<String> = scripted.iter().map(|(_, shown)| shown.clone()).chain(signatures).collect();
         let more = candidates.len().saturating_sub(CANDIDATES);
+        let habit = habits::call(name, &names(args));
         let help = self.error("arguments", message, at);
+        if let Some(habit) = habit {
+            return help.push(habit);
+        }
         help.extend(candidates.into_iter().take(CANDIDATES).map(|c| format!("candidate: {c}")));
         if more > 0 {
             help.push(format!("and {more} more"));
+        }
+        if scripted.is_empty() {
+            self.mark_misfit(natives, args, at);
+        }
+    }
+
+    /// Writes under the one argument that keeps `natives` from taking the call, whose error was just added, what it is.
+    pub(super) fn mark_misfit(&mut self, natives: &[&Native], args: &[Type], at: Position) {
+        let wrong: Vec<(usize, &str)> = natives.iter().filter_map(|n| n.misfit(args)).collect();
+        let Some(&(which, _)) = wrong.first().filter(|(i, _)| wrong.iter().all(|(j, _)| i == j)) else { return };
+        let spots = locate::arguments(&self.place(at), self.cx.sources());
+        if spots.len() == args.len() {
+            let wanted: BTreeSet<&str> = wrong.iter().map(|(_, of)| *of).collect();
+            let wanted = wanted.into_iter().collect::<Vec<_>>().join(" or ");
+            self.label(spots[which].clone(), format!("{}, expected {wanted}", args[which]));
         }
     }
 
@@ -288,7 +310,9 @@ impl<'a> Walk<'a> {
             .map(|n| n.signature.name.clone())
             .chain(self.unit.functions.iter().map(|f| f.name.clone()))
             .collect();
+        let habit = habits::call(name, &self::names(args));
         let help = match var {
+            _ if habit.is_some() => habit,
             Some(Kind::Let | Kind::Const | Kind::Param | Kind::Loop | Kind::Catch) => {
                 Some(format!("`{name}` is a variable: call the function in it as `{name}.call(..)`"))
             }
@@ -326,7 +350,14 @@ impl<'a> Walk<'a> {
             .map(|n| format!("candidate: {}", n.signature.usage()))
             .take(CANDIDATES)
             .collect();
-        self.error("unknown-operator", format!("no operator `{op}` for {}", types::list(&args)), at).extend(candidates);
+        let help = habits::operator(op, &names(&args)).map_or(candidates, |habit| vec![habit]);
+        self.error("unknown-operator", format!("no operator `{op}` for {}", types::list(&args)), at).extend(help);
+        let spots = locate::arguments(&self.place(at), self.cx.sources());
+        if spots.len() == args.len() {
+            for (spot, of) in spots.into_iter().zip(&args) {
+                self.label(spot, of.to_string());
+            }
+        }
         Type::Any
     }
 
@@ -345,6 +376,11 @@ impl<'a> Walk<'a> {
             self.warning("always", format!("this is always {always}: one side is {l}, the other {r}"), at);
         }
     }
+}
+
+/// The names of `types`.
+pub(super) fn names(types: &[Type]) -> Vec<String> {
+    types.iter().map(ToString::to_string).collect()
 }
 
 /// How many arguments a function takes, in words.

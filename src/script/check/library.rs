@@ -41,6 +41,13 @@ impl Native {
         self.accepts.len() == args.len() && self.accepts.iter().zip(args).all(|(a, t)| a.takes(t))
     }
 
+    /// The one argument that it does not take, and the type that it takes there.
+    pub(super) fn misfit(&self, args: &[Type]) -> Option<(usize, &str)> {
+        let mut wrong = self.accepts.iter().zip(args).enumerate().filter(|(_, (a, t))| !a.takes(t)).map(|(i, _)| i);
+        let only = wrong.next().filter(|_| wrong.next().is_none() && self.accepts.len() == args.len())?;
+        Some((only, self.signature.params[only].1.as_str()))
+    }
+
     /// Whether it takes `receiver` and not just anything.
     pub(super) fn is_own(&self, receiver: &Type) -> bool {
         self.belongs_to(receiver) && self.accepts.first() != Some(&Accepts::Any)

@@ -1,11 +1,12 @@
 //! Properties and methods of values whose type is known, and of those whose is not.
 
-use super::calls::{counts, list};
+use super::calls::{counts, list, names};
 use super::library::{self, Native};
 use super::near_help;
 use super::types::{self, Type};
 use super::unit::Function;
 use super::walk::Walk;
+use crate::script::explain::habits;
 use rhai::{FnCallExpr, Position};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -64,7 +65,9 @@ impl<'a> Walk<'a> {
             return of.clone();
         }
         let method = library.global(name).any(|n| n.belongs_to(receiver) && n.signature.callable());
+        let habit = habits::property(&receiver.to_string(), name);
         let help = match method {
+            _ if habit.is_some() => habit,
             true => Some(format!("`{name}` is a method: call it as `.{name}(..)`")),
             false => near_help(name, readable.keys().copied())
                 .or_else(|| near_help(name, library.methods(receiver).into_iter()))
@@ -129,12 +132,16 @@ impl<'a> Walk<'a> {
             } else {
                 format!("`{name}` of {receiver} takes {}, not {}", counts(&candidates), rest.len())
             };
-            let help = own_natives.iter().map(|n| format!("candidate: {}", n.signature.usage())).take(4);
+            let candidates = own_natives.iter().map(|n| format!("candidate: {}", n.signature.usage())).take(4);
+            let help = habits::call(name, &names(&args)).map_or_else(|| candidates.collect(), |habit| vec![habit]);
             self.error("arguments", message, at).extend(help);
+            self.mark_misfit(&own_natives, &args, at);
             return Type::Any;
         }
         let property = cx.library.properties(receiver).contains_key(name);
+        let habit = habits::call(name, &names(&args));
         let help = match property {
+            _ if habit.is_some() => habit,
             true => Some(format!("`{name}` is a property: read it as `.{name}`")),
             false => near_help(name, cx.library.methods(receiver).into_iter()),
         };

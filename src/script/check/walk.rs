@@ -6,7 +6,7 @@ use super::text;
 use super::types::Type;
 use super::unit::{self, Function, Unit};
 use super::{CERTAIN, Checker, near_help};
-use crate::script::{Diagnostic, Place, locate};
+use crate::script::{Diagnostic, Place, catalog::Signature, explain::habits, locate};
 use rhai::{ASTFlags, Expr, Position, Stmt, StmtBlock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -371,6 +371,14 @@ impl<'a> Walk<'a> {
         self.add(diagnostic.with_label(label, "first here", self.cx.sources()), false)
     }
 
+    /// Adds a second place to the error just added.
+    pub(super) fn label(&mut self, spot: (Place, usize), text: String) {
+        let list = if self.wanted > 0 { &mut self.dropped } else { &mut self.out };
+        if let Some((diagnostic, certain)) = list.pop() {
+            list.push((diagnostic.with_label(spot, text, self.cx.sources()), certain));
+        }
+    }
+
     fn add(&mut self, diagnostic: Diagnostic, certain: bool) -> &mut Vec<String> {
         let list = if self.wanted > 0 { &mut self.dropped } else { &mut self.out };
         list.push((diagnostic, certain));
@@ -378,7 +386,7 @@ impl<'a> Walk<'a> {
         &mut list[last].0.help
     }
 
-    fn place(&self, at: Position) -> Place {
+    pub(super) fn place(&self, at: Position) -> Place {
         let (line, column) = text::place(at);
         Place { file: self.unit.name.clone(), line, column }
     }
@@ -393,11 +401,15 @@ impl<'a> Walk<'a> {
         let callable = self.cx.library.global(name).any(|n| n.signature.callable());
         let method = self.cx.library.has_module(name);
         let names = self.scopes.names();
+        let path = locate::path(&self.place(at), self.cx.sources());
+        let all: Vec<Signature> = self.cx.library.all().map(|n| n.signature.clone()).collect();
+        let habit = habits::variable(name, &path, &all);
         let help = match (hidden, constant) {
             (_, true) => Some(format!("functions see constants of the script as `global::{name}`")),
             (true, _) => Some(format!(
                 "functions do not see variables from outside: pass `{name}` as an argument, or use a closure"
             )),
+            _ if habit.is_some() => habit,
             _ if callable => Some(format!("`{name}` is a function: call it as `{name}(..)`")),
             _ if method => Some(format!("`{name}` is a module: its functions are `{name}::..`")),
             _ => near_help(name, names.iter().map(String::as_str)),

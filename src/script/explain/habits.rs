@@ -82,7 +82,7 @@ const MEMBERS: &[(&str, &str)] = &[
 ];
 
 /// The advice for a call of `path` with arguments of these types.
-pub(super) fn call(path: &str, args: &[String]) -> Option<String> {
+pub(in crate::script) fn call(path: &str, args: &[String]) -> Option<String> {
     let types: Vec<&str> = args.iter().map(String::as_str).collect();
     match (path, types.as_slice()) {
         ("range", ["int"]) => return Some("count with `for i in 0..n { .. }`, or `range(0, n)`".into()),
@@ -99,7 +99,7 @@ pub(super) const NOTHING: &str = "the value is (): the result of something that 
                                   missing key, or a `.grad` before backward()";
 
 /// The advice for an operator between values of these types.
-pub(super) fn operator(name: &str, args: &[String]) -> Option<String> {
+pub(in crate::script) fn operator(name: &str, args: &[String]) -> Option<String> {
     let types: Vec<&str> = args.iter().map(String::as_str).collect();
     Some(match (name, types.as_slice()) {
         ("@", [a, b]) if *a == "array" || *b == "array" => "make a tensor of the array: `tensor([[1.0, 2.0]])`".into(),
@@ -117,7 +117,7 @@ pub(super) fn operator(name: &str, args: &[String]) -> Option<String> {
 }
 
 /// The advice for a variable `name` that begins the dotted `path` in the text.
-pub(super) fn variable(name: &str, path: &[String], all: &[Signature]) -> Option<String> {
+pub(in crate::script) fn variable(name: &str, path: &[String], all: &[Signature]) -> Option<String> {
     let last = path.last().map_or("", String::as_str);
     let ours = || {
         let last = MEMBERS.iter().find(|(theirs, _)| *theirs == last).map_or(last, |(_, ours)| ours);
@@ -151,7 +151,7 @@ pub(super) fn variable(name: &str, path: &[String], all: &[Signature]) -> Option
 }
 
 /// The advice for a property of `of`.
-pub(super) fn property(of: &str, name: &str) -> Option<String> {
+pub(in crate::script) fn property(of: &str, name: &str) -> Option<String> {
     Some(match (of, name) {
         ("Tensor", "T" | "mT") => "a matrix is transposed by `.t()`, other tensors by `.transpose(-2, -1)`".into(),
         ("Tensor", "size" | "sizes") => "the sizes are `.shape`".into(),
@@ -171,7 +171,7 @@ pub(super) fn property(of: &str, name: &str) -> Option<String> {
 }
 
 /// The advice for a module that there is not.
-pub(super) fn module(name: &str) -> Option<String> {
+pub(in crate::script) fn module(name: &str) -> Option<String> {
     Some(match name {
         "torch" | "F" | "numpy" | "np" => {
             "functions of tensors are global here (`zeros`, `tensor`), layers in `nn::`".into()

@@ -2,7 +2,7 @@
 
 mod declared;
 mod functions;
-mod habits;
+pub(super) mod habits;
 mod names;
 mod spelling;
 mod syntax;
