@@ -8,6 +8,7 @@ use crate::engine::{interrupt, pause::Listening};
 use crate::script::pieces::{Kind, pieces};
 use crate::script::{Diagnostic, Host, Script, catalog::Signature, stack};
 use rhai::{AST, Dynamic, Engine, Expr, Module, Position, Scope, Stmt};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -128,7 +129,11 @@ impl Session {
         // A bug of ours costs an input, not the session's variables.
         let result = stack::catching(|| self.run_text(&padded, folder)).unwrap_or_else(|bug| Err(Box::new(bug.into())));
         // A variable that was declared again frees what it held before.
-        self.scope = self.scope.clone_visible();
+        let mut seen = HashSet::new();
+        if self.scope.iter_raw().any(|(name, ..)| !seen.insert(name)) {
+            // Rhai turns the order around each time.
+            self.scope = self.scope.clone_visible().clone_visible();
+        }
         interrupt::clear();
         match result {
             Ok(value) => {
