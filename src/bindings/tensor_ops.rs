@@ -374,7 +374,7 @@ mod tests {
             run("zeros([4, 512, 576]) @ zeros([192, 576])"),
             "error: matmul: [4, 512, 576] @ [192, 576]: inner dimensions 576 and 192 differ"
         );
-        assert_eq!(run("ones([2]).sum(\"a\")"), "error: sum: expected an int or an array of ints, not a (string)");
+        assert_eq!(run("ones([2]).sum(\"a\")"), "error: sum: expected an int or an array of ints, not \"a\" (string)");
         assert_eq!(run("ones([2]).sum(0, #{ keepdims: true })"), "error: unknown option of sum: `keepdims`");
         assert_eq!(run("cat([ones([2]), 5])"), "error: cat: item 1 is 5 (int), not a tensor");
         assert_eq!(run("ones([2]).pow(\"x\")"), "error: pow: expected a tensor or a number, not \"x\" (string)");

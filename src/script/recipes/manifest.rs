@@ -188,7 +188,7 @@ mod tests {
             (m.name.as_str(), m.version.to_string(), m.entry.as_str()),
             ("greet", "1.2.3".into(), "src/go.rhai")
         );
-        assert_eq!(serde_json::to_string(&m.options).unwrap(), r#"{"lr":0.0003,"lora":{"rank":4}}"#);
+        assert_eq!(serde_json::to_string(&m.options).unwrap(), r#"{"lora":{"rank":4},"lr":0.0003}"#);
         let m = Manifest::parse("recipe.toml", "name = 'a'\nversion = '0.0.1'").unwrap();
         assert_eq!((m.entry.as_str(), m.min_host.is_none(), m.options.is_empty()), ("main.rhai", true, true));
     }
