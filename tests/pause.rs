@@ -315,6 +315,6 @@ fn scripts_in_a_session_pause() {
     expect(&mut p, "paused> ");
     p.send_line("x += 1").unwrap();
     ask(&mut p, ":c", "42\r\n");
-    p.send_control('d').unwrap();
+    p.send_line(":quit").unwrap();
     p.exp_eof().unwrap();
 }

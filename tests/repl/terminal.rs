@@ -1,8 +1,10 @@
 //! A session on a pseudo-terminal.
 
 use crate::cli_support::Dir;
+use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Milliseconds until an answer counts as missing: far more than any takes on a machine that does nothing else.
 const PATIENCE: u64 = 120_000;
@@ -52,9 +54,15 @@ pub fn keys(p: &mut PtySession, keys: &str) {
     p.flush().unwrap();
 }
 
-/// Leaves with Ctrl-D.
+/// Leaves with Ctrl-D, as often as it takes: between an answer and the next prompt the terminal swallows it.
 #[track_caller]
 pub fn leave(mut p: PtySession) {
-    p.send_control('d').unwrap();
+    let patience = Instant::now();
+    while matches!(p.process().status(), Some(WaitStatus::StillAlive)) {
+        assert!(patience.elapsed() < Duration::from_millis(PATIENCE), "Ctrl-D does not leave");
+        // It may have left just now.
+        let _ = p.send_control('d');
+        std::thread::sleep(Duration::from_millis(100));
+    }
     p.exp_eof().unwrap();
 }
