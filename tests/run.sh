@@ -39,7 +39,7 @@ step "cargo test"
 cargo test --locked
 
 step "host test"
-cargo run --locked --quiet -- test tests/scripts
+"${CARGO_TARGET_DIR:-target}/debug/host" test tests/scripts   # the binary that the tests above were run on
 
 step "cargo doc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
