@@ -1,6 +1,6 @@
 //! A doc comment taken apart: summary, description, options, errors, examples.
 //!
-//! ```text
+//! ````text
 //! One sentence that says what it does.
 //!
 //! More, with shapes and units.
@@ -15,7 +15,7 @@
 //! ```rhai
 //! zeros([2, 3]).shape // => [2, 3]
 //! ```
-//! ```
+//! ````
 
 /// One key of a trailing option map.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
