@@ -151,28 +151,16 @@ fn to(t: &Tensor, target: &str) -> Result<Tensor> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::bindings::{HostContext, Output};
-    use crate::engine::progress::{Progress, Reporter, Silent, Unit};
+    use crate::bindings::HostContext;
+    use crate::engine::progress::Silent;
     use std::sync::Arc;
-
-    struct Quiet;
-    impl Reporter for Quiet {
-        fn start(&self, total: u64, label: &str, unit: Unit) -> Box<dyn Progress> {
-            Silent.start(total, label, unit)
-        }
-    }
-    impl Output for Quiet {
-        fn line(&self, _: &str) {}
-        fn text(&self, _: &str) {}
-        fn note(&self, _: &str) {}
-    }
 
     /// An engine with the bindings and the operator `@`.
     pub(in crate::bindings) fn engine() -> Engine {
         let mut engine = Engine::new();
         engine.register_custom_operator("@", 180).unwrap();
         engine.set_max_expr_depths(128, 64);
-        crate::bindings::register(&mut engine, &Arc::new(HostContext::new(Arc::new(Quiet))));
+        crate::bindings::register(&mut engine, &Arc::new(HostContext::new(Arc::new(Silent))));
         engine
     }
 

@@ -260,25 +260,11 @@ impl std::fmt::Debug for Session {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::bindings::{HostContext, Output};
-    use crate::engine::progress::{Progress, Reporter, Silent, Unit};
-
-    struct Quiet;
-
-    impl Reporter for Quiet {
-        fn start(&self, total: u64, label: &str, unit: Unit) -> Box<dyn Progress> {
-            Silent.start(total, label, unit)
-        }
-    }
-
-    impl Output for Quiet {
-        fn line(&self, _: &str) {}
-        fn text(&self, _: &str) {}
-        fn note(&self, _: &str) {}
-    }
+    use crate::bindings::HostContext;
+    use crate::engine::progress::Silent;
 
     /// A session that shows nothing.
     pub(in crate::repl) fn session() -> Session {
-        Session::new(Arc::new(HostContext::new(Arc::new(Quiet))), Arc::new(|_| {}))
+        Session::new(Arc::new(HostContext::new(Arc::new(Silent))), Arc::new(|_| {}))
     }
 }

@@ -1,24 +1,10 @@
 //! Tests of pausing: a pauser that follows a list of inputs and writes down where it was asked.
 
 use super::*;
-use crate::bindings::{Context, HostContext, Output};
-use crate::engine::progress::{Progress, Reporter, Silent, Unit};
+use crate::bindings::{Context, HostContext};
+use crate::engine::progress::Silent;
 use crate::script::{Host, Script};
 use std::collections::VecDeque;
-
-struct Quiet;
-
-impl Reporter for Quiet {
-    fn start(&self, total: u64, label: &str, unit: Unit) -> Box<dyn Progress> {
-        Silent.start(total, label, unit)
-    }
-}
-
-impl Output for Quiet {
-    fn line(&self, _: &str) {}
-    fn text(&self, _: &str) {}
-    fn note(&self, _: &str) {}
-}
 
 /// What is typed at each pause, and how it ends.
 struct Plan {
@@ -45,7 +31,7 @@ impl Pauser for Plan {
 
 /// Runs `text` under `plan`; what was seen at the pauses, then what `text` puts into `out`.
 fn run(text: &str, plan: Vec<(Vec<&'static str>, Go)>) -> Vec<String> {
-    let mut ctx = HostContext::new(Arc::new(Quiet));
+    let mut ctx = HostContext::new(Arc::new(Silent));
     ctx.pausable = true;
     let ctx: Context = Arc::new(ctx);
     let mut host = Host::new(&ctx, None);
