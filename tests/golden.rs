@@ -6,7 +6,7 @@ mod common;
 use candle_core::{DType, Device, Tensor as Value};
 use lora_host::engine::Result;
 use lora_host::engine::autograd::no_grad_guard;
-use lora_host::engine::generate::GenerateConfig;
+use lora_host::engine::generate::{BatchLimits, GenerateConfig};
 use lora_host::engine::llama::{Llama, cache::KvCache};
 use lora_host::engine::optim::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
 use serde_json::Value as Json;
@@ -74,6 +74,25 @@ fn greedy_tokens() -> Result<()> {
         let config = GenerateConfig { max_new_tokens: 32, stop_at_eos: false, ..Default::default() };
         let answer = model.generate(&ids(&prompt["input_ids"]), &config, &mut |_| Ok(()))?;
         assert_eq!(answer.ids, ids(&prompt["new_ids"]), "{}", prompt["name"]);
+    }
+    Ok(())
+}
+
+/// Protects batches on the real model: the same tokens from all prompts at once, of different lengths, and through
+/// places that are freed and taken again.
+#[test]
+fn greedy_tokens_in_batches() -> Result<()> {
+    let Some(mut model) = model() else { return Ok(()) };
+    let golden = json("greedy.json");
+    let golden = golden["prompts"].as_array().unwrap();
+    let prompts: Vec<Vec<u32>> = golden.iter().map(|p| ids(&p["input_ids"])).collect();
+    let config = GenerateConfig { max_new_tokens: 32, stop_at_eos: false, ..Default::default() };
+    for rows in [prompts.len(), 2] {
+        let limits = BatchLimits { rows, ..Default::default() };
+        let answers = model.generate_all(&prompts, &config, limits, &mut |_, _| Ok(()))?;
+        for (prompt, answer) in golden.iter().zip(answers) {
+            assert_eq!(answer.ids, ids(&prompt["new_ids"]), "{} in batches of {rows}", prompt["name"]);
+        }
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
-//! `model.generate(..)` and `model.complete(..)`.
+//! `model.generate(..)`, `model.complete(..)` and `model.complete_all(..)`.
 
 use super::ids::token_ids;
 use super::llama::Model;
 use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
-use crate::engine::generate::{GenerateConfig, Generated, sampling::SamplingConfig};
+use crate::engine::generate::{BatchLimits, GenerateConfig, Generated, sampling::SamplingConfig};
+use crate::engine::llama::Llama;
+use crate::engine::progress::{Progress, Reporter, Silent, Unit};
 use crate::engine::{Result, error::Error};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Map};
 use std::time::Instant;
@@ -22,6 +24,12 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let c = ctx.clone();
     function("complete", ["model: Model", "prompt: string or Array", "options: Map", "Map"])
         .register_into_engine(engine, move |m: &mut Model, p: Dynamic, o: Map| complete(&c, m, &p, o));
+    let c = ctx.clone();
+    function("complete_all", ["model: Model", "prompts: Array", "Array"])
+        .register_into_engine(engine, move |m: &mut Model, p: Array| complete_all(&c, m, p, Map::new()));
+    let c = ctx.clone();
+    function("complete_all", ["model: Model", "prompts: Array", "options: Map", "Array"])
+        .register_into_engine(engine, move |m: &mut Model, p: Array, o: Map| complete_all(&c, m, p, o));
 }
 
 fn text(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> ScriptResult<String> {
@@ -31,23 +39,62 @@ fn text(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> Scr
 fn complete(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> ScriptResult<Map> {
     let start = Instant::now();
     let answer = run(ctx, model, prompt, options)?;
-    let seconds = start.elapsed().as_secs_f64();
+    Ok(facts(answer, start.elapsed().as_secs_f64()))
+}
+
+fn facts(answer: Generated, seconds: f64) -> Map {
     let ids: Array = answer.ids.iter().map(|id| Dynamic::from(INT::from(*id))).collect();
-    Ok(Map::from([
+    Map::from([
         ("text".into(), answer.text.into()),
         ("tokens_per_s".into(), (ids.len() as FLOAT / seconds.max(1e-9)).into()),
         ("ids".into(), ids.into()),
         ("prompt_tokens".into(), (answer.prompt_tokens as INT).into()),
         ("reason".into(), answer.reason.name().to_string().into()),
         ("seconds".into(), seconds.into()),
-    ]))
+    ])
 }
 
-fn run(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> Result<Generated> {
-    let mut o = OptionsMap::new("generate", options);
+fn complete_all(ctx: &Context, model: &mut Model, prompts: Array, options: Map) -> ScriptResult<Array> {
+    let mut o = OptionsMap::new("complete_all", options);
+    let (config, limits) = (config(&mut o)?, limits(&mut o)?);
+    let label = o.string_or("progress", "")?;
+    o.finish()?;
+    let mut model = model.write();
+    let ids = prompts.iter().map(|p| prompt_ids(&model, p)).collect::<Result<Vec<_>>>()?;
+    let progress = shown(ctx, &label, ids.len());
+    let start = Instant::now();
+    let (mut done, mut seconds) = (0, vec![0.0; ids.len()]);
+    let answers = model.generate_all(&ids, &config, limits, &mut |i, _| {
+        seconds[i] = start.elapsed().as_secs_f64();
+        done += 1;
+        progress.update(done, &[]);
+        Ok(())
+    })?;
+    progress.finish();
+    Ok(answers.into_iter().zip(seconds).map(|(a, s)| Dynamic::from_map(facts(a, s))).collect())
+}
+
+/// A bar under `label`, or nothing where there is no label.
+pub(super) fn shown(ctx: &Context, label: &str, total: usize) -> Box<dyn Progress> {
+    if label.is_empty() { Silent.start(0, "", Unit::Items) } else { ctx.output.start(total as u64, label, Unit::Items) }
+}
+
+/// `batch_size` and `batch_tokens`.
+pub(super) fn limits(o: &mut OptionsMap) -> Result<BatchLimits> {
+    let default = BatchLimits::default();
+    let limits = BatchLimits {
+        rows: o.usize_or("batch_size", default.rows)?,
+        tokens: o.usize_or("batch_tokens", default.tokens)?,
+    };
+    limits.validate()?;
+    Ok(limits)
+}
+
+/// The options of `generate` but `stream`.
+pub(super) fn config(o: &mut OptionsMap) -> Result<GenerateConfig> {
     let default = SamplingConfig::default();
     let seed = o.int_or("seed", 0)?;
-    let config = GenerateConfig {
+    Ok(GenerateConfig {
         sampling: SamplingConfig {
             temperature: o.float_or("temperature", default.temperature)?,
             top_k: o.usize_opt("top_k")?,
@@ -60,18 +107,27 @@ fn run(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> Resu
         max_new_tokens: o.usize_or("max_new_tokens", 128usize)?,
         stop: o.strings_opt("stop")?.unwrap_or_default(),
         stop_at_eos: o.bool_or("stop_at_eos", true)?,
-    };
+    })
+}
+
+fn prompt_ids(model: &Llama, prompt: &Dynamic) -> Result<Vec<u32>> {
+    if let Some(text) = prompt.read_lock::<ImmutableString>() {
+        model.prompt_ids(&text)
+    } else if let Some(ids) = prompt.read_lock::<Array>() {
+        token_ids(&ids)
+    } else {
+        let given = prompt.type_name();
+        Err(Error::config(format!("generate: the prompt must be a string or an array of ids, not {given}")))
+    }
+}
+
+fn run(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> Result<Generated> {
+    let mut o = OptionsMap::new("generate", options);
+    let config = config(&mut o)?;
     let stream = o.bool_or("stream", false)?;
     o.finish()?;
     let mut model = model.write();
-    let ids = if let Some(text) = prompt.read_lock::<ImmutableString>() {
-        model.prompt_ids(&text)?
-    } else if let Some(ids) = prompt.read_lock::<Array>() {
-        token_ids(&ids)?
-    } else {
-        let given = prompt.type_name();
-        return Err(Error::config(format!("generate: the prompt must be a string or an array of ids, not {given}")));
-    };
+    let ids = prompt_ids(&model, prompt)?;
     let answer = model.generate(&ids, &config, &mut |piece| {
         if stream {
             ctx.output.text(piece);

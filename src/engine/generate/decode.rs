@@ -1,7 +1,8 @@
 //! The decoding loop: prompt through the model once, then token by token through the cache.
 
-use super::sampling::{Sampler, SamplingConfig};
-use super::stop::{StopReason, Stopping};
+use super::answer::Answer;
+use super::sampling::SamplingConfig;
+use super::stop::StopReason;
 use crate::engine::autograd::no_grad_guard;
 use crate::engine::data::tokenize::prompt_ids;
 use crate::engine::error::{Error, Result};
@@ -102,66 +103,19 @@ impl Llama {
         config: &GenerateConfig,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Generated> {
-        let room = self.config.max_position_embeddings;
-        if prompt.is_empty() || prompt.len() > room {
-            return Err(Error::config(format!(
-                "generate: the prompt has {} tokens; it needs at least 1 and at most the model's {room} positions",
-                prompt.len()
-            )));
-        }
         let _mode = no_grad_guard();
-        let mut sampler = Sampler::new(config.sampling.clone())?;
-        let end_tokens = match &self.tokenizer {
-            Some(t) if config.stop_at_eos => t.stop_ids().to_vec(),
-            None if config.stop_at_eos => self.config.eos_token_ids.clone(),
-            _ => Vec::new(),
-        };
-        let mut stopping = Stopping::new(&end_tokens, config.stop.clone(), config.max_new_tokens)?;
-        let mut stream = self.tokenizer.as_ref().map(|t| t.stream_after(prompt));
+        let mut answer = Answer::to(prompt, self, config)?;
         let mut cache = KvCache::new(self.blocks.len());
-        let mut history = prompt.to_vec();
-        let mut answer =
-            Generated { ids: Vec::new(), text: String::new(), prompt_tokens: prompt.len(), reason: StopReason::Length };
         let mut next = prompt.to_vec();
         loop {
             interrupt::poll_any()?;
-            let ids = Value::from_vec(next, (1, history.len() - cache.len()), &self.device)?;
+            let count = next.len();
+            let ids = Value::from_vec(next, (1, count), &self.device)?;
             let logits = self.next_logits(&ids, &mut cache)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            let id = sampler.next(&logits, &history)?;
-            history.push(id);
-            answer.ids.push(id);
-            let ended = stopping.token(id);
-            if let Some(reason @ StopReason::Token(_)) = ended {
-                answer.reason = reason;
-                break;
+            if answer.grow(&logits, on_text)? {
+                return Ok(answer.made());
             }
-            if let Some(piece) = stream.as_mut().map(|s| s.push(id)).transpose()?.flatten() {
-                let (certain, stop) = stopping.text(&piece);
-                on_text(&certain)?;
-                answer.text.push_str(&certain);
-                if let Some(reason) = stop {
-                    answer.reason = reason;
-                    return Ok(answer);
-                }
-            }
-            if ended.is_some() || history.len() >= room {
-                break;
-            }
-            next = vec![id];
+            next = vec![answer.last()];
         }
-        // A character that was never completed, then what was held back as the possible start of a stop text.
-        if let Some(piece) = stream.as_mut().map(|s| s.finish()).transpose()?.flatten() {
-            let (certain, stop) = stopping.text(&piece);
-            on_text(&certain)?;
-            answer.text.push_str(&certain);
-            if let Some(reason) = stop {
-                answer.reason = reason;
-                return Ok(answer);
-            }
-        }
-        let rest = stopping.finish();
-        on_text(&rest)?;
-        answer.text.push_str(&rest);
-        Ok(answer)
     }
 }

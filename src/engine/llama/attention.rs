@@ -12,12 +12,14 @@ use candle_core::Tensor as Value;
 /// What every block needs to know about the tokens it is given.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// RoPE's cosines, `[seq, head_dim / 2]`.
+    /// RoPE's cosines, `[seq, head_dim / 2]`, or `[batch, seq, head_dim / 2]` where rows differ.
     pub cos: Value,
-    /// RoPE's sines, `[seq, head_dim / 2]`.
+    /// RoPE's sines, of the same shape.
     pub sin: Value,
     /// Tokens of each row that are not padding; `None`: all.
     pub lengths: Option<Vec<usize>>,
+    /// Tokens that the cache holds of each row, where rows have lengths of their own: each is given one token more.
+    pub rows: Option<Vec<usize>>,
     /// Whether dropout acts.
     pub training: bool,
 }
@@ -63,7 +65,18 @@ impl Attention {
         let out = match cache {
             None => attention(&q, &k, &v, &config)?,
             Some(cache) => {
-                let (k, v) = cache.append(k.value(), v.value())?;
+                let (k, v, config) = match &span.rows {
+                    None => {
+                        let (k, v) = cache.append(k.value(), v.value())?;
+                        (k, v, config)
+                    }
+                    // The one query of a row is its last token, so lengths say all that a causal mask would.
+                    Some(lens) => {
+                        let (k, v) = cache.append_each(k.value(), v.value(), lens)?;
+                        let lengths = Some(lens.iter().map(|n| n + 1).collect());
+                        (k, v, AttentionConfig { causal: false, lengths, ..config })
+                    }
+                };
                 attention(&q, &Tensor::new(k), &Tensor::new(v), &config)?
             }
         };

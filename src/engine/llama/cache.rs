@@ -1,9 +1,19 @@
-//! Keys and values of the tokens generated from so far, so that each new token is computed once.
+//! Keys and values of the tokens read so far, so that each new token is computed once.
+//!
+//! A cache is used in one of two ways: all rows are equally long and grow together ([`Llama::next_logits`]), or each row
+//! has a length of its own ([`Llama::prefill`], [`Llama::step`]): then a row that has ended makes room for another.
+//!
+//! [`Llama::next_logits`]: super::Llama::next_logits
+//! [`Llama::prefill`]: super::Llama::prefill
+//! [`Llama::step`]: super::Llama::step
 
 use crate::engine::error::{Error, Result};
 use candle_core::Tensor as Value;
 
-/// One block's keys and values, `[batch, seq, kv_heads, head_dim]`, in buffers that double when full.
+/// Positions by which a buffer of rows grows.
+const GROW: usize = 64;
+
+/// One block's keys and values, `[rows, capacity, kv_heads, head_dim]`.
 #[derive(Debug, Default)]
 pub struct BlockCache {
     kv: Option<(Value, Value)>,
@@ -11,7 +21,7 @@ pub struct BlockCache {
 }
 
 impl BlockCache {
-    /// Appends `k` and `v` and returns all keys and values so far.
+    /// Appends `k` and `v` to all rows at one place and returns all keys and values so far.
     pub fn append(&mut self, k: &Value, v: &Value) -> Result<(Value, Value)> {
         let (b, t, h, d) = k.dims4()?;
         let need = self.len + t;
@@ -36,6 +46,74 @@ impl BlockCache {
         self.kv = Some(buffers);
         Ok(all)
     }
+
+    /// Puts one token of each row behind that row's `lens` tokens. Returns the rows' whole buffers: what lies behind a
+    /// row's end is for the attention's lengths to hide.
+    pub fn append_each(&mut self, k: &Value, v: &Value, lens: &[usize]) -> Result<(Value, Value)> {
+        let rows = lens.len();
+        self.reserve(rows, rows, lens.iter().max().map_or(0, |n| n + 1), k)?;
+        let Some((ks, vs)) = &self.kv else { return Err(empty()) };
+        for (buffer, new) in [(ks, k), (vs, v)] {
+            let new = new.contiguous()?;
+            for (row, len) in lens.iter().enumerate() {
+                buffer.narrow(0, row, 1)?.slice_set(&new.narrow(0, row, 1)?, 1, *len)?;
+            }
+        }
+        Ok((ks.narrow(0, 0, rows)?, vs.narrow(0, 0, rows)?))
+    }
+
+    /// Room for `rows` rows of `need` tokens, keeping the first `kept` rows. `like` says dtype, device and heads.
+    fn reserve(&mut self, kept: usize, rows: usize, need: usize, like: &Value) -> Result<()> {
+        let (_, _, h, d) = like.dims4()?;
+        let (slots, capacity) = match &self.kv {
+            Some((ks, _)) => (ks.dim(0)?, ks.dim(1)?),
+            None => (0, 0),
+        };
+        if rows <= slots && need <= capacity {
+            return Ok(());
+        }
+        let dims = (rows.max(slots), need.max(capacity).next_multiple_of(GROW), h, d);
+        let grow = |old: Option<&Value>| -> Result<Value> {
+            let new = Value::zeros(dims, like.dtype(), like.device())?;
+            if let Some(old) = old.filter(|_| kept > 0) {
+                let part = new.narrow(0, 0, kept)?;
+                part.slice_set(&old.narrow(0, 0, kept)?, 1, 0)?;
+            }
+            Ok(new)
+        };
+        let old = self.kv.take();
+        self.kv = Some((grow(old.as_ref().map(|o| &o.0))?, grow(old.as_ref().map(|o| &o.1))?));
+        Ok(())
+    }
+
+    /// Copies the rows of `other`, `lens` tokens each, behind the first `kept` rows.
+    fn admit(&mut self, kept: usize, other: &BlockCache, lens: &[usize]) -> Result<()> {
+        let Some((ks, vs)) = &other.kv else { return Err(empty()) };
+        self.reserve(kept, kept + lens.len(), lens.iter().max().copied().unwrap_or(0), ks)?;
+        let Some(mine) = &self.kv else { return Err(empty()) };
+        for (to, from) in [(&mine.0, ks), (&mine.1, vs)] {
+            for (row, len) in lens.iter().enumerate() {
+                let tokens = from.narrow(0, row, 1)?.narrow(1, 0, *len)?;
+                to.narrow(0, kept + row, 1)?.slice_set(&tokens, 1, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies row `from`, `len` tokens, over row `to`.
+    fn move_row(&self, from: usize, to: usize, len: usize) -> Result<()> {
+        let Some((ks, vs)) = &self.kv else { return Err(empty()) };
+        for buffer in [ks, vs] {
+            // A copy, because candle does not write into a tensor what is read from its own storage.
+            let tokens = buffer.narrow(0, from, 1)?.narrow(1, 0, len)?.copy()?;
+            buffer.narrow(0, to, 1)?.slice_set(&tokens, 1, 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn empty() -> Error {
+    Error::config("this cache holds nothing yet: read a prompt with it first")
 }
 
 /// The whole model's cache.
@@ -43,22 +121,68 @@ impl BlockCache {
 pub struct KvCache {
     blocks: Vec<BlockCache>,
     len: usize,
+    /// Tokens of each row, where rows have lengths of their own.
+    rows: Vec<usize>,
 }
 
 impl KvCache {
     /// An empty cache for `blocks` blocks.
     pub fn new(blocks: usize) -> Self {
-        KvCache { blocks: (0..blocks).map(|_| BlockCache::default()).collect(), len: 0 }
+        KvCache { blocks: (0..blocks).map(|_| BlockCache::default()).collect(), len: 0, rows: Vec::new() }
     }
 
-    /// Positions held.
+    /// Positions held, of rows that are equally long.
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether nothing is held yet.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len == 0 && self.rows.is_empty()
+    }
+
+    /// Tokens held of each row, of rows with lengths of their own.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// Adds the rows of `other` behind those held.
+    ///
+    /// # Errors
+    /// If the two are not of one model.
+    pub fn admit(&mut self, other: KvCache) -> Result<()> {
+        if self.rows.is_empty() {
+            // The buffers that are left from rows before are given up: `other` has its own.
+            *self = other;
+            return Ok(());
+        }
+        if self.blocks.len() != other.blocks.len() {
+            let (ours, theirs) = (self.blocks.len(), other.blocks.len());
+            return Err(Error::config(format!("a cache of {theirs} blocks cannot join one of {ours}")));
+        }
+        let kept = self.rows.len();
+        for (mine, theirs) in self.blocks.iter_mut().zip(other.blocks) {
+            mine.admit(kept, &theirs, &other.rows)?;
+        }
+        self.rows.extend(other.rows);
+        Ok(())
+    }
+
+    /// Forgets row `row`; the last row takes its place.
+    ///
+    /// # Errors
+    /// If there is no such row.
+    pub fn swap_remove(&mut self, row: usize) -> Result<()> {
+        let Some(last) = self.rows.len().checked_sub(1).filter(|last| row <= *last) else {
+            return Err(Error::config(format!("this cache has no row {row}")));
+        };
+        if row != last {
+            for block in &self.blocks {
+                block.move_row(last, row, self.rows[last])?;
+            }
+        }
+        self.rows.swap_remove(row);
+        Ok(())
     }
 
     /// Block `i`'s part.
@@ -71,5 +195,16 @@ impl KvCache {
     /// Notes that every block has appended `count` positions.
     pub(super) fn advance(&mut self, count: usize) {
         self.len += count;
+    }
+
+    /// Notes that every block holds rows of these lengths.
+    pub(super) fn set_rows(&mut self, lens: &[usize]) {
+        self.len = 0;
+        self.rows = lens.to_vec();
+    }
+
+    /// Notes that every block has appended a token to each row.
+    pub(super) fn advance_rows(&mut self) {
+        self.rows.iter_mut().for_each(|n| *n += 1);
     }
 }

@@ -1,6 +1,7 @@
 //! LLaMA: configuration, weights in every shipped format, and the trainable model.
 
 pub mod attention;
+mod batched;
 pub mod block;
 pub mod cache;
 pub mod config;

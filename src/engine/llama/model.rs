@@ -78,7 +78,7 @@ impl Llama {
             ));
         }
         let (cos, sin) = self.positions.rows(start, seq)?;
-        let span = Span { cos, sin, lengths: lengths.map(<[usize]>::to_vec), training: self.training };
+        let span = Span { cos, sin, lengths: lengths.map(<[usize]>::to_vec), rows: None, training: self.training };
         let mut x = embedding(self.embed.tensor()?, &ids.to_device(&self.device)?)?;
         if let Some(cache) = cache {
             for (i, block) in self.blocks.iter().enumerate() {
@@ -119,11 +119,10 @@ impl Llama {
     pub fn next_logits(&self, ids: &Value, cache: &mut KvCache) -> Result<Value> {
         let x = self.hidden(ids, None, Some(cache))?;
         let last = x.value().narrow(1, x.dims()[1].saturating_sub(1), 1)?.squeeze(1)?;
-        let logits = self.project(&Tensor::new(last))?;
-        Ok(logits.value().to_dtype(crate::engine::ops::cpu::accumulator(logits.dtype()))?)
+        self.logits_of(&last)
     }
 
-    fn project(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn project(&self, x: &Tensor) -> Result<Tensor> {
         let x = rms_norm(x, self.norm.tensor()?, self.config.rms_norm_eps)?;
         linear(&x, self.head().tensor()?, None)
     }

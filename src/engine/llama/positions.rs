@@ -21,9 +21,22 @@ impl Positions {
 
     /// `(cos, sin)`, each `[count, head_dim / 2]` in f32, for positions `start .. start + count`.
     pub fn rows(&self, start: usize, count: usize) -> Result<(Value, Value)> {
+        let (cos, sin) = self.up_to(start + count)?;
+        Ok((cos.narrow(0, start, count)?, sin.narrow(0, start, count)?))
+    }
+
+    /// `(cos, sin)`, each `[positions, head_dim / 2]` in f32, for any positions.
+    pub fn at(&self, positions: &[usize]) -> Result<(Value, Value)> {
+        let (cos, sin) = self.up_to(positions.iter().max().map_or(0, |p| p + 1))?;
+        let at: Vec<u32> = positions.iter().map(|p| *p as u32).collect();
+        let at = Value::new(at.as_slice(), &self.device)?;
+        Ok((cos.index_select(&at, 0)?, sin.index_select(&at, 0)?))
+    }
+
+    /// The tables for at least `need` positions from 0.
+    fn up_to(&self, need: usize) -> Result<(Value, Value)> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let need = start + count;
-        let (cos, sin) = match &*tables {
+        Ok(match &*tables {
             Some((cos, sin)) if cos.dims()[0] >= need => (cos.clone(), sin.clone()),
             _ => {
                 let rows = need.next_power_of_two().max(64);
@@ -34,7 +47,6 @@ impl Positions {
                 *tables = Some(grown.clone());
                 grown
             }
-        };
-        Ok((cos.narrow(0, start, count)?, sin.narrow(0, start, count)?))
+        })
     }
 }

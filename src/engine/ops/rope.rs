@@ -21,18 +21,20 @@ pub enum RopeStyle {
 }
 
 /// Turns `x` `[batch, seq, heads, head_dim]` by the angles whose `cos` and `sin` are `[seq, head_dim / 2]` (one row per
-/// position of `x`, any float dtype). The result has the shape and dtype of `x`.
+/// position of `x`, any float dtype), or `[batch, seq, head_dim / 2]` where the rows of `x` are at different positions.
+/// The result has the shape and dtype of `x`.
 ///
 /// # Errors
 /// If the shapes do not fit or `head_dim` is odd.
 pub fn rope(x: &Tensor, cos: &Value, sin: &Value, style: RopeStyle) -> Result<Tensor> {
     let dims = x.dims();
-    let [_, t, _, d] = *dims else {
+    let [b, t, _, d] = *dims else {
         return Err(
             Error::shape("rope", format!("x must be [batch, seq, heads, head_dim], not {dims:?}")).about("x", dims)
         );
     };
-    if d % 2 != 0 || cos.dims() != [t, d / 2] || sin.dims() != [t, d / 2] {
+    let fits = cos.dims() == [t, d / 2] || cos.dims() == [b, t, d / 2];
+    if d % 2 != 0 || !fits || sin.dims() != cos.dims() {
         return Err(Error::shape(
             "rope",
             format!(
@@ -57,6 +59,7 @@ fn turn(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64) -
     }
     let (b, t, heads, d) = x.dims4()?;
     let half = d / 2;
+    let rows = (cos.elem_count() / half.max(1)).max(1); // seq, or batch * seq
     let x = prepared(x, x.dtype())?;
     let cos = prepared(cos, acc)?;
     let sin = prepared(&(sin * direction)?, acc)?;
@@ -64,7 +67,7 @@ fn turn(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64) -
         let mut out = vec![T::zero(); xs.len()];
         let row = (heads * d).max(1); // one position: all its heads
         out.par_chunks_mut(row).zip(xs.par_chunks(row)).enumerate().for_each(|(position, (out, xs))| {
-            let at = position % t.max(1) * half;
+            let at = position % rows * half;
             let (cs, ss) = (&cs[at..at + half], &ss[at..at + half]);
             for (out, x) in out.chunks_mut(d).zip(xs.chunks(d)) {
                 match style {
@@ -94,8 +97,9 @@ fn turn(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64) -
 fn composed(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64, acc: DType) -> Result<Value> {
     let (b, t, heads, d) = x.dims4()?;
     let half = d / 2;
-    let cos = cos.to_dtype(acc)?.reshape((1, t, 1, half))?;
-    let sin = (sin.to_dtype(acc)? * direction)?.reshape((1, t, 1, half))?;
+    let rows = if cos.dims().len() == 3 { b } else { 1 };
+    let cos = cos.to_dtype(acc)?.reshape((rows, t, 1, half))?;
+    let sin = (sin.to_dtype(acc)? * direction)?.reshape((rows, t, 1, half))?;
     let h = x.to_dtype(acc)?;
     let (x1, x2) = match style {
         RopeStyle::HalfSplit => (h.narrow(D::Minus1, 0, half)?, h.narrow(D::Minus1, half, half)?),
@@ -128,6 +132,27 @@ mod tests {
             check(&[strided], |t| rope(&t[0], &cos, &sin, style));
             check(&[sample(&[0, 3, 2, 4], 1)], |t| rope(&t[0], &cos, &sin, style));
         }
+    }
+
+    /// Protects batches whose rows are at different positions: each is turned as if it were alone, on both paths.
+    #[test]
+    fn rows_have_their_own_positions() -> Result<()> {
+        let (x, cos, sin) = (sample(&[2, 3, 2, 4], 1), sample(&[2, 3, 2], 2), sample(&[2, 3, 2], 3));
+        check(std::slice::from_ref(&x), |t| rope(&t[0], &cos, &sin, RopeStyle::HalfSplit));
+        for style in [RopeStyle::HalfSplit, RopeStyle::Interleaved] {
+            let both = rope(&Tensor::new(x.clone()), &cos, &sin, style)?;
+            let composed = composed(&x, &cos, &sin, style, 1.0, DType::F64)?;
+            for row in 0..2 {
+                let (cos, sin) = (cos.get(row)?, sin.get(row)?);
+                let alone = rope(&Tensor::new(x.narrow(0, row, 1)?), &cos, &sin, style)?;
+                for together in [both.value(), &composed] {
+                    let err = (together.narrow(0, row, 1)? - alone.value())?.abs()?.max_all()?.to_scalar::<f64>()?;
+                    assert!(err < 1e-12, "{style:?}, row {row}: {err}");
+                }
+            }
+        }
+        assert!(rope(&Tensor::new(x), &cos, &sin.get(0)?, RopeStyle::HalfSplit).is_err());
+        Ok(())
     }
 
     /// Both pairings against candle-nn's reference implementations on the same numbers.
