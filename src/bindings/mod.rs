@@ -24,6 +24,7 @@ pub mod options_map;
 pub mod pausing;
 pub mod progress;
 mod registration;
+pub mod report;
 mod resolve;
 mod run_text;
 pub mod runs;
@@ -64,6 +65,7 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     data::register(engine, ctx);
     data_text::register(engine, ctx);
     optim::register(engine);
+    report::register(engine, ctx);
     runs::register(engine, ctx);
     run_text::register(engine, ctx);
     testing::register(engine, ctx);

@@ -4,13 +4,15 @@ use super::data::Batch;
 use super::error::placed;
 use super::llama::Model;
 use super::optim::{Optim, Scaler};
-use super::registration::function;
+use super::registration::{function, module_function};
+use super::report::json;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::interrupt::{self, Graceful};
+use crate::engine::run::reading::Reading;
 use crate::engine::run::training::{self, Position};
-use crate::engine::run::{Fields, Policy, Run};
+use crate::engine::run::{Fields, LOG_FILE, Policy, Run, log};
 use crate::engine::{Error, Result, pause};
-use rhai::{Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module, NativeCallContext};
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +48,11 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
             placed(&at, create(&c, dir, settings, options))
         },
     );
+    let c = ctx.clone();
+    module_function("lines", ["dir: string", "Array"])
+        .set_into_module(&mut module, move |at: NativeCallContext, dir: &str| placed(&at, lines(&c, dir)));
+    module_function("reading", ["lines: Array", "Map"])
+        .set_into_module(&mut module, |at: NativeCallContext, lines: Array| placed(&at, reading(lines)));
     engine.register_static_module("runs", module.into());
     engine
         .register_get("dir", |r: &mut RunHandle| r.lock().run.dir().display().to_string())
@@ -54,10 +61,6 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
         .register_fn("to_string", |r: &mut RunHandle| r.summary());
     logging(engine);
     state(engine, ctx);
-}
-
-fn json(value: &Dynamic) -> ScriptResult<Json> {
-    rhai::serde::from_dynamic(value)
 }
 
 fn fields(map: Map) -> ScriptResult<Fields> {
@@ -193,13 +196,36 @@ fn state(engine: &mut Engine, ctx: &Context) {
         .register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<String> {
             Ok(r.lock().run.report()?.display().to_string())
         });
-    function("finish", ["run: Run", "()"]).register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> {
-        let mut open = r.lock();
-        open.graceful = None;
-        open.run.finish()?;
+    function("finish", ["run: Run", "()"])
+        .register_into_engine(engine, |r: &mut RunHandle| -> ScriptResult<()> { finish(r, Map::new()) });
+    function("finish", ["run: Run", "options: Map", "()"]).register_into_engine(engine, finish);
+}
+
+fn finish(handle: &mut RunHandle, options: Map) -> ScriptResult<()> {
+    let mut o = OptionsMap::new("Run.finish", options);
+    let report = o.bool_or("report", true)?;
+    o.finish()?;
+    let mut open = handle.lock();
+    open.graceful = None;
+    open.run.finish()?;
+    if report {
         open.run.report()?;
-        Ok(())
+    }
+    Ok(())
+}
+
+fn lines(ctx: &Context, dir: &str) -> ScriptResult<Array> {
+    let path = ctx.access.read(dir)?.join(LOG_FILE);
+    log::read(path)?.into_iter().map(|line| Ok(to_map(line)?.into())).collect()
+}
+
+fn reading(lines: Array) -> ScriptResult<Map> {
+    let lines = lines.into_iter().map(|line| match line.try_cast::<Map>() {
+        Some(line) => fields(line),
+        None => Err(Error::config("runs::reading: a line must be a map, as `runs::lines` gives them").into()),
     });
+    let read = Reading::of(&lines.collect::<ScriptResult<Vec<Fields>>>()?);
+    Ok(rhai::serde::to_dynamic(read.to_json())?.try_cast().unwrap_or_default())
 }
 
 fn resume(ctx: &Context, handle: &mut RunHandle, parts: Map) -> ScriptResult<Map> {

@@ -4,6 +4,7 @@
 //! The modules are in the order of their layers: each imports only what stands above it (`cargo layers` tests it).
 
 pub mod error;
+pub mod atomic;
 pub mod memory;
 pub mod pause;
 pub mod interrupt;
@@ -11,6 +12,7 @@ pub mod progress;
 pub mod device;
 pub mod machine;
 pub mod rng;
+pub mod number;
 pub mod files;
 pub mod hub;
 pub mod autograd;
@@ -22,6 +24,7 @@ pub mod llama;
 pub mod optim;
 pub mod data;
 pub mod generate;
+pub mod report;
 pub mod run;
 
 pub use error::{Error, Result};

@@ -6,7 +6,9 @@
 
 use super::lock::{LOCK_FILE, Lock};
 use super::record::{RECORD_FILE, Record, Status};
-use super::{HTML_FILE, LOG_FILE, MARKDOWN_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic};
+use super::{
+    HTML_FILE, JSON_FILE, LOG_FILE, MARKDOWN_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic,
+};
 use crate::engine::error::unknown_name;
 use crate::engine::{Error, Result};
 use std::fs;
@@ -26,10 +28,13 @@ pub enum Policy {
     Resume,
     /// Go on with the run in exactly that directory, finished or not.
     Reopen,
+    /// Go on with the run in exactly that directory if there is one, finished or not; else begin it there.
+    Continue,
 }
 
 impl Policy {
-    /// The policy called `name`: `number`, `refuse`, `overwrite`, `resume` or `reopen`.
+    /// The policy called `name`: `number`, `refuse`, `overwrite`, `resume`, `reopen` or
+    /// `continue`.
     pub fn parse(name: &str) -> Result<Policy> {
         Ok(match name {
             "number" => Policy::Number,
@@ -37,8 +42,9 @@ impl Policy {
             "overwrite" => Policy::Overwrite,
             "resume" => Policy::Resume,
             "reopen" => Policy::Reopen,
+            "continue" => Policy::Continue,
             _ => {
-                let known = ["number", "refuse", "overwrite", "resume", "reopen"];
+                let known = ["number", "refuse", "overwrite", "resume", "reopen", "continue"];
                 return Err(unknown_name("way to open a run directory", name, known));
             }
         })
@@ -79,6 +85,10 @@ pub fn claim(asked: &Path, policy: Policy) -> Result<Claim> {
         Policy::Overwrite => claim_overwriting(asked),
         Policy::Resume => claim_newest_unfinished(asked, &name),
         Policy::Reopen => claim_existing(asked.to_path_buf()),
+        Policy::Continue => match Record::read(asked) {
+            Ok(Some(_)) => claim_existing(asked.to_path_buf()),
+            _ => claim(asked, Policy::Refuse),
+        },
     }
 }
 
@@ -238,6 +248,7 @@ fn clear(dir: &Path) -> Result<()> {
         STATE_FILE,
         MARKDOWN_FILE,
         HTML_FILE,
+        JSON_FILE,
         "loss.svg",
         "loss.png",
         "optim.svg",

@@ -9,21 +9,20 @@
 //! | `notes.json` | facts and samples for the report ([`session`]) |
 //! | `state.safetensors` | all that is needed to go on after a kill ([`state`]) |
 //! | `loss.svg`, `loss.png`, `optim.svg`, `optim.png` | the curves ([`curve`], [`plot`]) |
-//! | `report.html`, `report.md` | everything on one page ([`report`]) |
+//! | `report.html`, `report.md`, `report.json` | everything on one page ([`report`]) |
 //!
-//! Every file but the log is written whole or not at all ([`atomic`]); the log is cut back to the saved state when a run
+//! Every file but the log is written whole or not at all ([`crate::engine::atomic`]); the log is cut back to the saved state when a run
 //! is resumed. One process at a time writes a directory ([`lock`]).
 
-pub mod atomic;
 pub mod curve;
 pub mod chart;
 pub mod plot;
 pub mod raster;
+pub mod reading;
 pub mod dir;
 pub mod lock;
 pub mod log;
 pub mod meter;
-pub mod number;
 pub mod record;
 pub mod report;
 pub mod session;
@@ -31,6 +30,8 @@ pub mod settings;
 pub mod state;
 pub mod training;
 
+pub use super::report::{HTML_FILE, JSON_FILE, MARKDOWN_FILE};
+pub use super::{atomic, number};
 pub use dir::Policy;
 pub use log::Fields;
 pub use session::Run;
@@ -46,7 +47,3 @@ pub const LOG_FILE: &str = "log.jsonl";
 pub const NOTES_FILE: &str = "notes.json";
 /// The saved state.
 pub const STATE_FILE: &str = "state.safetensors";
-/// The report for a text editor.
-pub const MARKDOWN_FILE: &str = "report.md";
-/// The report for a browser.
-pub const HTML_FILE: &str = "report.html";

@@ -1,79 +1,75 @@
-//! `report.md` and `report.html`: what a run did, on one page that opens offline.
-//!
-//! The page is first a list of `Part`s made from the run's files, then written in either language. Everything that
-//! came from a script, a model or a data set is escaped: a report is safe to open whatever the model said.
+//! The run's own report: what it did, on one page that opens offline, on the builder of [`crate::engine::report`].
 
-use super::atomic::write_atomic;
 use super::curve::Curve;
 use super::number::from_json;
 use super::plot;
+use super::reading::Reading;
 use super::record::{Record, Status};
-use super::{HTML_FILE, LOG_FILE, MARKDOWN_FILE, NOTES_FILE, SETTINGS_FILE, log};
+use super::{LOG_FILE, NOTES_FILE, SETTINGS_FILE, log};
+use crate::engine::report::{Answer, Answers, Figure, Report, Table, shown};
 use crate::engine::{Error, Result};
 use serde_json::{Map, Value};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// A piece of the page.
-enum Part {
-    Heading(String),
-    Text(String),
-    /// Column titles, then rows.
-    Table(Vec<String>, Vec<Vec<String>>),
-    /// A curve: title, SVG text, and the file beside the report.
-    Figure(String, String, &'static str),
-}
-
-/// Writes both files into the run directory `dir`; returns the path of the HTML one.
+/// Writes the report into the run directory `dir`; returns the path of its HTML file.
 ///
 /// # Errors
 /// If the run's own files cannot be read, or the report not written.
 pub fn write(dir: &Path) -> Result<PathBuf> {
     let name = dir.file_name().map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned());
-    let parts = parts(dir, &name)?;
-    write_atomic(dir.join(MARKDOWN_FILE), markdown(&name, &parts).as_bytes())?;
-    let path = dir.join(HTML_FILE);
-    write_atomic(&path, html(&name, &parts).as_bytes())?;
-    Ok(path)
-}
-
-fn parts(dir: &Path, name: &str) -> Result<Vec<Part>> {
     let lines = log::read(dir.join(LOG_FILE))?;
     let notes = object(&dir.join(NOTES_FILE))?;
     let settings = object(&dir.join(SETTINGS_FILE))?;
-    let mut parts = vec![Part::Heading("Summary".into()), summary(dir, &lines, &notes)?];
+    let mut report = Report::new(format!("Run {name}"), "");
+    report.section("Summary");
+    report.table(summary(dir, &lines, &notes)?)?;
 
     let curve = Curve::from_log(&lines);
-    parts.push(Part::Heading("Loss".into()));
-    parts.push(Part::Figure("Training and validation loss".into(), plot::loss_figure(&curve, name)?.svg, "loss.svg"));
+    report.section("Loss");
+    let figure = |svg: String, caption: &str, file: &str| Figure {
+        svg,
+        caption: caption.into(),
+        source: format!("`{LOG_FILE}`"),
+        file: Some(file.into()),
+    };
+    report.figure(figure(plot::loss_figure(&curve, &name)?.svg, "Training and validation loss.", "loss.svg"));
+    if !curve.loss.is_empty() {
+        report.text(Reading::of(&lines).sentences().join(" "), false);
+    }
     let epochs: Vec<_> = lines.iter().filter(|l| is(l, "epoch")).collect();
     if !epochs.is_empty() {
         let titles = ["epoch", "training loss", "validation loss", "label tokens", "seconds", "peak MiB"];
         let keys = ["epoch", "train_loss", "val_loss", "label_tokens", "seconds", "peak_mib"];
-        let row = |l: &&log::Fields| keys.iter().map(|k| l.get(*k).map_or_else(String::new, shown)).collect();
-        parts.push(Part::Table(titles.map(String::from).to_vec(), epochs.iter().map(row).collect()));
+        let row = |l: &&log::Fields| keys.iter().map(|k| l.get(*k).cloned().unwrap_or_default()).collect();
+        report.table(Table {
+            columns: titles.map(String::from).to_vec(),
+            rows: epochs.iter().map(row).collect(),
+            measured: vec!["seconds".into(), "peak MiB".into()],
+            ..Table::default()
+        })?;
     }
     if !curve.lr.is_empty() || !curve.grad_norm.is_empty() {
-        parts.push(Part::Heading("Learning rate and gradient norm".into()));
-        parts.push(Part::Figure("Optimizer".into(), plot::optim_figure(&curve, name)?.svg, "optim.svg"));
+        report.section("Learning rate and gradient norm");
+        let svg = plot::optim_figure(&curve, &name)?.svg;
+        report.figure(figure(svg, "Learning rate, and the gradient's norm before clipping.", "optim.svg"));
     }
     if let Some(samples) = samples(&notes) {
-        parts.push(Part::Heading("Answers before and after".into()));
-        parts.push(samples);
+        report.section("Answers before and after");
+        report.answers(samples);
     }
     for (key, value) in notes.iter().filter(|(k, _)| !["before", "after"].contains(&k.as_str())) {
-        parts.push(Part::Heading(format!("Note: {key}")));
-        parts.push(match value {
-            Value::Object(map) => pairs(map),
-            other => Part::Text(shown(other)),
-        });
+        report.section(format!("Note: {key}"));
+        match value {
+            Value::Object(map) => report.table(pairs(map))?,
+            other => report.text(shown(other), false),
+        }
     }
-    parts.push(Part::Heading("Settings".into()));
-    parts.push(pairs(&settings));
-    Ok(parts)
+    report.section("Settings");
+    report.table(pairs(&settings))?;
+    report.save(dir)
 }
 
-fn summary(dir: &Path, lines: &[log::Fields], notes: &Map<String, Value>) -> Result<Part> {
+fn summary(dir: &Path, lines: &[log::Fields], notes: &Map<String, Value>) -> Result<Table> {
     let record = Record::read(dir)?;
     let steps: Vec<_> = lines.iter().filter(|l| is(l, "step")).collect();
     let number = |l: &log::Fields, key: &str| l.get(key).and_then(from_json);
@@ -109,49 +105,37 @@ fn summary(dir: &Path, lines: &[log::Fields], notes: &Map<String, Value>) -> Res
         row("validation loss", format!("{first:.4} -> {last:.4}"));
         row("validation perplexity", format!("{:.2} -> {:.2}", first.exp(), last.exp()));
     }
-    Ok(Part::Table(vec!["what".into(), "value".into()], rows.into_iter().map(Vec::from).collect()))
+    let rows = rows.into_iter().map(|row| row.map(Value::String).to_vec()).collect();
+    Ok(Table { columns: vec!["what".into(), "value".into()], rows, ..Table::default() })
 }
 
 /// `notes.before` and `notes.after` side by side: arrays of maps with `set`, `prompt`, `reference`, `answer`.
-fn samples(notes: &Map<String, Value>) -> Option<Part> {
+fn samples(notes: &Map<String, Value>) -> Option<Answers> {
     let (before, after) = (notes.get("before")?.as_array()?, notes.get("after")?.as_array()?);
     let text = |v: Option<&Value>, key: &str| v.and_then(|v| v.get(key)).map_or_else(String::new, shown);
-    let rows: Vec<Vec<String>> = after
-        .iter()
-        .enumerate()
-        .map(|(i, a)| {
-            let set = if text(Some(a), "set") == "train" { "training set" } else { "held out" };
-            let (prompt, reference) = (text(Some(a), "prompt"), text(Some(a), "reference"));
-            vec![set.into(), prompt, reference, text(before.get(i), "answer"), text(Some(a), "answer")]
-        })
-        .collect();
-    let titles = ["set", "prompt", "reference", "before", "after"].map(String::from).to_vec();
-    (!rows.is_empty()).then_some(Part::Table(titles, rows))
+    let facts = |v: Option<&Value>| {
+        let reason = v.and_then(|v| v.get("reason")).map(|r| format!("ended by {}", shown(r)));
+        let likeness = v.and_then(|v| v.get("rouge_l")).and_then(from_json).map(|x| format!("ROUGE-L {x:.3}"));
+        reason.into_iter().chain(likeness).collect::<Vec<_>>().join(", ")
+    };
+    let items = after.iter().enumerate().map(|(i, a)| Answer {
+        label: if text(Some(a), "set") == "train" { "training set" } else { "held out" }.into(),
+        prompt: text(Some(a), "prompt"),
+        reference: text(Some(a), "reference"),
+        before: (text(before.get(i), "answer"), facts(before.get(i))),
+        after: (text(Some(a), "answer"), facts(Some(a))),
+    });
+    let items: Vec<Answer> = items.collect();
+    (!items.is_empty()).then(|| Answers { items, ..Answers::default() })
 }
 
-fn pairs(map: &Map<String, Value>) -> Part {
-    let rows = map.iter().map(|(k, v)| vec![k.clone(), shown(v)]).collect();
-    Part::Table(vec!["name".into(), "value".into()], rows)
+fn pairs(map: &Map<String, Value>) -> Table {
+    let rows = map.iter().map(|(k, v)| vec![Value::String(k.clone()), Value::String(shown(v))]).collect();
+    Table { columns: vec!["name".into(), "value".into()], rows, ..Table::default() }
 }
 
 fn is(line: &log::Fields, kind: &str) -> bool {
     line.get("kind").and_then(Value::as_str) == Some(kind)
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(s) => s.clone(),
-        Value::Number(n) if n.is_f64() => {
-            let x = n.as_f64().unwrap_or(f64::NAN);
-            let plain = x == 0.0 || (1e-3..1e7).contains(&x.abs());
-            if plain {
-                format!("{x:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
-            } else {
-                format!("{x:e}")
-            }
-        }
-        other => other.to_string(),
-    }
 }
 
 fn object(path: &Path) -> Result<Map<String, Value>> {
@@ -160,81 +144,6 @@ fn object(path: &Path) -> Result<Map<String, Value>> {
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     serde_json::from_slice(&bytes).map_err(|e| Error::format(path, format!("not a JSON object: {e}")))
-}
-
-fn markdown(name: &str, parts: &[Part]) -> String {
-    // A cell is one line, and nothing in it may be taken for markup.
-    let cell = |s: &String| escape(s).replace('|', "\\|").replace('`', "\\`").replace('\r', "").replace('\n', "<br>");
-    let mut out = format!("# Run {}\n", escape(name));
-    for part in parts {
-        // Writing to a string cannot fail.
-        let _ = match part {
-            Part::Heading(text) => write!(out, "\n## {}\n\n", escape(text)),
-            Part::Text(text) => writeln!(out, "{}", escape(text)),
-            Part::Figure(title, _, file) => write!(out, "![{title}]({file})\n\n"),
-            Part::Table(titles, rows) => {
-                let line =
-                    |cells: &[String]| format!("| {} |\n", cells.iter().map(cell).collect::<Vec<_>>().join(" | "));
-                let rule = format!("|{}\n", " --- |".repeat(titles.len()));
-                let body: String = rows.iter().map(|r| line(r)).collect();
-                write!(out, "{}{rule}{body}", line(titles))
-            }
-        };
-    }
-    out
-}
-
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;\
-background:#fff}h1,h2{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid #ddd;padding-bottom:.3rem}\
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.4rem .7rem;\
-border-bottom:1px solid #e5e5e5;overflow-wrap:anywhere;white-space:pre-wrap}th{white-space:nowrap;background:#f6f6f6}\
-figure{margin:1rem 0}figure svg{max-width:100%;height:auto;background:#fff}";
-
-fn html(name: &str, parts: &[Part]) -> String {
-    let name = escape(name);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<title>Run {name}</title>\n<style>{STYLE}</style>\n\
-         <h1>Run {name}</h1>\n"
-    );
-    for part in parts {
-        // Writing to a string cannot fail.
-        let _ = match part {
-            Part::Heading(text) => writeln!(out, "<h2>{}</h2>", escape(text)),
-            Part::Text(text) => writeln!(out, "<p>{}</p>", escape(text)),
-            // The SVG is our own drawing; the texts in it were escaped by the library that wrote it.
-            Part::Figure(title, svg, _) => {
-                let svg = svg.find("<svg").map_or(svg.as_str(), |at| &svg[at..]);
-                writeln!(out, "<figure aria-label=\"{}\">{svg}</figure>", escape(title))
-            }
-            Part::Table(titles, rows) => {
-                let line = |tag: &str, cells: &[String]| {
-                    let cells: String = cells.iter().map(|c| format!("<{tag}>{}</{tag}>", escape(c))).collect();
-                    format!("<tr>{cells}</tr>\n")
-                };
-                let body: String = rows.iter().map(|r| line("td", r)).collect();
-                writeln!(out, "<div class=\"wide\"><table>\n{}{body}</table></div>", line("th", titles))
-            }
-        };
-    }
-    out.push_str("</html>\n");
-    out
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ impl Run {
                 }
                 match load_state(&dir)? {
                     Some((state, at)) => (saved, position) = (Some(state), at),
+                    // A run that logs nothing, and keeps its results as notes, has lost nothing.
+                    None if std::fs::metadata(dir.join(LOG_FILE)).is_ok_and(|log| log.len() == 0) => {}
                     None => notices.push(format!("{} had saved no state: it begins from its start", dir.display())),
                 }
                 record.resume(position.step);
