@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 use lora_host::engine::Result;
 use lora_host::engine::autograd::{Autocast, autocast_guard};
 use lora_host::engine::data::loader::LoaderOptions;
-use lora_host::engine::data::record::Fields;
+use lora_host::engine::data::source::ReadOptions;
 use lora_host::engine::data::tokenize::{TokenizeOptions, Tokenized, tokenize};
 use lora_host::engine::data::{source, split::Subset};
 use lora_host::engine::llama::Llama;
@@ -23,7 +23,7 @@ fn adapted() -> Result<Llama> {
 
 fn data(model: &Llama) -> Result<Tokenized> {
     let options = TokenizeOptions { mask_prompt: false, max_seq_len: 128, ..Default::default() };
-    let records = source::load("builtin:seed-tasks", &Fields::default())?.take(50);
+    let records = source::load("builtin:seed-tasks", &ReadOptions::default())?.take(50);
     tokenize(&records, Arc::new(model.tokenizer()?.clone()), &options)
 }
 

@@ -1,18 +1,15 @@
-//! `data::`: records, tokenized examples, batches.
+//! `data::`: tokenized examples, batches, scores of answers; records are in [`super::records`].
 
-use super::error::placed;
 use super::registration::function;
-use super::{Context, OptionsMap, ScriptResult};
+use super::subset::{index, subset_methods};
+use super::{Context, OptionsMap, ScriptResult, records, tokenize};
 use crate::engine::autograd::Tensor;
 use crate::engine::data::loader::{LoaderOptions, Weighting, Windows};
-use crate::engine::data::record::{Dataset, Fields, Record};
 use crate::engine::data::split::Subset;
-use crate::engine::data::template::Template;
-use crate::engine::data::tokenize::{TokenizeOptions, Tokenized, tokenize};
-use crate::engine::data::{batch, metrics, source};
-use crate::engine::tokenizer::Tokenizer;
-use crate::engine::{Result, error::Error, rng};
-use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, Map, Module, NativeCallContext};
+use crate::engine::data::tokenize::Tokenized;
+use crate::engine::data::{batch, metrics};
+use crate::engine::rng;
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module};
 use std::sync::Arc;
 
 /// Tokenized examples as scripts hold them.
@@ -56,210 +53,25 @@ impl IntoIterator for BatchWindows {
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine
-        .register_type_with_name::<Dataset>("Records")
         .register_type_with_name::<Examples>("Examples")
         .register_type_with_name::<BatchWindows>("Windows")
         .register_type_with_name::<Batch>("Batch")
         .register_iterator::<BatchWindows>();
-    loading(engine, ctx);
-    records(engine);
+    let mut module = Module::new();
+    records::loading(&mut module, ctx);
+    scores(&mut module);
+    engine.register_static_module("data", module.into());
+    records::register(engine);
+    tokenize::register(engine, ctx);
     examples(engine);
     batches(engine);
 }
 
-fn count(what: &str, n: INT) -> Result<usize> {
-    usize::try_from(n).map_err(|_| Error::config(format!("{what} must be 0 or more, not {n}")))
-}
-
-fn index(i: INT, len: usize) -> Result<usize> {
-    let at = if i < 0 { i.checked_add(len as INT) } else { Some(i) };
-    at.and_then(|i| usize::try_from(i).ok())
-        .filter(|i| *i < len)
-        .ok_or_else(|| Error::config(format!("index {i} is outside a set of {len}")))
-}
-
-fn loading(engine: &mut Engine, ctx: &Context) {
-    let mut module = Module::new();
-    let c = ctx.clone();
-    function("load", ["path: string", "Records"])
-        .set_into_module(&mut module, move |at: NativeCallContext, path: &str| placed(&at, load(&c, path, Map::new())));
-    let c = ctx.clone();
-    function("load", ["path: string", "options: Map", "Records"])
-        .set_into_module(&mut module, move |at: NativeCallContext, path: &str, o: Map| placed(&at, load(&c, path, o)));
-    function("records", ["list: Array", "Records"])
-        .set_into_module(&mut module, |at: NativeCallContext, list: Array| placed(&at, from_array(list)));
+fn scores(module: &mut Module) {
     function("rouge_l", ["answer: string", "reference: string", "float"])
-        .set_into_module(&mut module, |a: &str, r: &str| metrics::rouge_l(a, r).f1);
+        .set_into_module(module, |a: &str, r: &str| metrics::rouge_l(a, r).f1);
     function("exact_match", ["answer: string", "reference: string", "bool"])
-        .set_into_module(&mut module, metrics::exact_match);
-    engine.register_static_module("data", module.into());
-}
-
-fn load(ctx: &Context, path: &str, options: Map) -> ScriptResult<Dataset> {
-    let mut o = OptionsMap::new("data::load", options);
-    let mut fields = Fields::default();
-    if let Some(map) = o.map_opt("fields")? {
-        let mut f = OptionsMap::new("fields", map);
-        fields.instruction = f.string_or("instruction", &fields.instruction)?;
-        fields.input = f.string_or("input", &fields.input)?;
-        fields.output = f.string_or("output", &fields.output)?;
-        f.finish()?;
-    }
-    o.finish()?;
-    if !path.starts_with("builtin:") {
-        ctx.access.read(path)?;
-    }
-    Ok(source::load(path, &fields)?)
-}
-
-fn from_array(list: Array) -> ScriptResult<Dataset> {
-    let records = list.iter().enumerate().map(|(i, item)| record(i, item)).collect::<Result<Vec<_>>>()?;
-    Ok(Dataset::new("records", records))
-}
-
-fn record(i: usize, item: &Dynamic) -> Result<Record> {
-    let Some(map) = item.read_lock::<Map>() else {
-        return Err(Error::config(format!("record {i} must be a map, not {}", item.type_name())));
-    };
-    let text = |key: &str| match map.get(key) {
-        None => Ok(None),
-        Some(v) => v
-            .clone()
-            .into_string()
-            .map(Some)
-            .map_err(|t| Error::config(format!("record {i}: `{key}` must be a string, not {t}"))),
-    };
-    let need = |key: &str| text(key)?.ok_or_else(|| Error::config(format!("record {i} has no `{key}`")));
-    let mut record = Record::new(need("instruction")?, text("input")?.unwrap_or_default(), need("output")?);
-    record.index = i;
-    Ok(record)
-}
-
-fn to_map(record: &Record) -> Map {
-    let mut map = Map::from([
-        ("instruction".into(), record.instruction.clone().into()),
-        ("input".into(), record.input.clone().into()),
-        ("output".into(), record.output.clone().into()),
-        ("index".into(), (record.index as INT).into()),
-    ]);
-    map.extend(record.extra.iter().map(|(k, v)| (k.as_str().into(), v.clone().into())));
-    map
-}
-
-/// The methods that records and examples share.
-macro_rules! subset_methods {
-    ($engine:expr, $type:ty, $name:literal, $get:expr, $wrap:expr) => {{
-        let engine: &mut Engine = $engine;
-        engine.register_get("len", |d: &mut $type| $get(d).len() as INT);
-        function("split", [concat!("data: ", $name), "fraction: float", "Map"])
-            .register_into_engine(engine, |d: &mut $type, fraction: FLOAT| -> ScriptResult<Map> {
-                Ok(split($get(d), fraction, Map::new(), $wrap)?)
-            });
-        function("split", [concat!("data: ", $name), "fraction: float", "options: Map", "Map"]).register_into_engine(
-            engine,
-            |d: &mut $type, fraction: FLOAT, options: Map| -> ScriptResult<Map> {
-                Ok(split($get(d), fraction, options, $wrap)?)
-            },
-        );
-        function("shuffle", [concat!("data: ", $name), "seed: int", $name])
-            .register_into_engine(engine, |d: &mut $type, seed: INT| $wrap($get(d).shuffle(seed as u64)));
-        function("take", [concat!("data: ", $name), "n: int", $name])
-            .register_into_engine(engine, |d: &mut $type, n: INT| -> ScriptResult<$type> {
-                Ok($wrap($get(d).take(count("take: n", n)?)))
-            });
-    }};
-}
-
-fn split<T: Subset, S: rhai::Variant + Clone>(
-    data: &T,
-    fraction: FLOAT,
-    options: Map,
-    wrap: impl Fn(T) -> S,
-) -> Result<Map> {
-    let mut o = OptionsMap::new("split", options);
-    let seed = o.int_or("seed", 0)?;
-    o.finish()?;
-    let (train, val) = data.split(fraction, seed as u64)?;
-    Ok(Map::from([("train".into(), Dynamic::from(wrap(train))), ("val".into(), Dynamic::from(wrap(val)))]))
-}
-
-fn records(engine: &mut Engine) {
-    fn inner(d: &mut Dataset) -> &Dataset {
-        d
-    }
-    subset_methods!(engine, Dataset, "Records", inner, |d: Dataset| d);
-    engine
-        .register_indexer_get(|d: &mut Dataset, i: INT| -> ScriptResult<Map> {
-            Ok(to_map(&d.records()[index(i, d.records().len())?]))
-        })
-        .register_get("source", |d: &mut Dataset| d.source.to_string())
-        .register_fn("to_string", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()));
-    function("to_array", ["data: Records", "Array"]).register_into_engine(engine, |d: &mut Dataset| -> Array {
-        d.records().iter().map(|r| Dynamic::from_map(to_map(r))).collect()
-    });
-    function("filter", ["data: Records", "f: Fn(Map) -> bool", "Records"]).register_into_engine(
-        engine,
-        |ctx: NativeCallContext, d: &mut Dataset, f: FnPtr| -> ScriptResult<Dataset> {
-            let mut keep = Vec::new();
-            for (i, r) in d.records().iter().enumerate() {
-                if f.call_within_context::<bool>(&ctx, (to_map(r),))? {
-                    keep.push(i);
-                }
-            }
-            Ok(d.pick(&keep)?)
-        },
-    );
-    function("map", ["data: Records", "f: Fn(Map) -> Map", "Records"]).register_into_engine(
-        engine,
-        |ctx: NativeCallContext, d: &mut Dataset, f: FnPtr| -> ScriptResult<Dataset> {
-            let mut out = Vec::with_capacity(d.records().len());
-            for r in d.records() {
-                let new: Dynamic = f.call_within_context(&ctx, (to_map(r),))?;
-                let mut new = record(r.index, &new)?;
-                new.index = r.index;
-                out.push(new);
-            }
-            Ok(Dataset::new(d.source.clone(), out))
-        },
-    );
-    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"])
-        .register_into_engine(engine, |d: &mut Dataset, t: Tokenizer| tokenized(d, t, Map::new()));
-    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "options: Map", "Examples"])
-        .register_into_engine(engine, tokenized);
-    function("prompt", ["record: Map", "template: string or Map", "string"]).register_into_engine(
-        engine,
-        |item: Map, t: Dynamic| -> ScriptResult<String> {
-            let (template, record) = (template(&t)?, record(0, &Dynamic::from_map(item))?);
-            template.check(&record)?;
-            Ok(template.prompt(&record))
-        },
-    );
-}
-
-fn template(value: &Dynamic) -> Result<Template> {
-    if let Some(name) = value.read_lock::<rhai::ImmutableString>() {
-        return if name.contains('{') { Template::single(&name) } else { Template::named(&name) };
-    }
-    let Some(map) = value.read_lock::<Map>() else {
-        return Err(Error::config(format!("a template must be a string or a map, not {}", value.type_name())));
-    };
-    let mut o = OptionsMap::new("template", map.clone());
-    let (with, without) = (o.string("with_input")?, o.string("without_input")?);
-    o.finish()?;
-    Template::new(&with, &without)
-}
-
-fn tokenized(data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
-    let mut o = OptionsMap::new("tokenize", options);
-    let default = TokenizeOptions::default();
-    let options = TokenizeOptions {
-        template: o.value_opt("template").map_or(Ok(default.template), |t| template(&t))?,
-        max_seq_len: o.usize_or("max_seq_len", default.max_seq_len)?,
-        mask_prompt: o.bool_or("mask_prompt", default.mask_prompt)?,
-        eos: o.bool_or("eos", default.eos)?,
-    };
-    o.finish()?;
-    Ok(Examples(tokenize(data, Arc::new(tokenizer), &options)?))
+        .set_into_module(module, metrics::exact_match);
 }
 
 fn examples(engine: &mut Engine) {

@@ -23,6 +23,7 @@ pub mod optim;
 pub mod options_map;
 pub mod pausing;
 pub mod progress;
+mod records;
 mod registration;
 pub mod report;
 mod resolve;
@@ -35,6 +36,8 @@ pub mod tensor_ops;
 mod tensor_text;
 pub mod testing;
 pub mod text;
+mod subset;
+mod tokenize;
 pub mod tokenizer;
 
 pub use access::Access;

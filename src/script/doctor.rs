@@ -109,7 +109,7 @@ fn assets(problems: &mut Vec<String>) -> Vec<Asset> {
         Err(e) => problems.push(format!("{name}, inside the program, is damaged: {e}")),
     };
     add("builtin:stories260K", model().map_err(|e| e.to_string()));
-    let tasks = data::source::load("builtin:seed-tasks", &data::record::Fields::default());
+    let tasks = data::source::load("builtin:seed-tasks", &data::source::ReadOptions::default());
     add("builtin:seed-tasks", tasks.map(|d| format!("{} records", d.records().len())).map_err(|e| e.to_string()));
     for (name, table) in [("recipes", embedded::RECIPES), ("standard library", embedded::STDLIB)] {
         let wrong = table.iter().find_map(|(name, text)| {

@@ -13,7 +13,7 @@ use lora_host::engine::data::{
     self,
     batch::Batch,
     loader::{LoaderOptions, Windows},
-    record::Fields,
+    source::ReadOptions,
     split::Subset,
     tokenize::{TokenizeOptions, tokenize},
 };
@@ -82,7 +82,7 @@ impl Native {
         model.inject_lora(LoraConfig { rank: 16, alpha: 32.0, dropout: 0.05, ..LoraConfig::default() })?;
         model.checkpoint_every = 2;
         let params: Vec<NamedParam> = model.trainable()?;
-        let records = data::source::load("builtin:seed-tasks", &Fields::default())?.select(0..1)?;
+        let records = data::source::load("builtin:seed-tasks", &ReadOptions::default())?.select(0..1)?;
         let tokenizer = Arc::new(model.tokenizer.clone().expect("the embedded model has one"));
         let set = tokenize(&records, tokenizer, &TokenizeOptions::default())?;
         let window = Windows::new(&set, LoaderOptions::default())?.next().expect("one record makes one window");

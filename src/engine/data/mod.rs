@@ -1,25 +1,33 @@
 //! Instruction data: from a file's bytes to padded batches with loss weights.
 //!
 //! ```text
-//! source  file, .gz or builtin -> bytes      record   bytes -> Dataset of {instruction, input, output}
-//! split   any set -> subsets by index        template Record -> prompt and response text
+//! source   a file or builtin, looked into: unpack -> json, csv, parquet or documents -> rows (objects, with their place)
+//! forms    rows -> records: instructions, completions, conversations (turns), documents
+//! split    any set -> subsets by index        template Record -> prompt and response text
 //! tokenize Dataset -> Tokenized (ids, labels, what was cut and dropped)
-//! loader  Tokenized -> optimizer windows     batch    examples -> one padded micro-batch
-//! metrics answers -> exact match, ROUGE-L; losses -> mean and perplexity
+//! loader   Tokenized -> optimizer windows     batch    examples -> one padded micro-batch
+//! metrics  answers -> exact match, ROUGE-L; losses -> mean and perplexity
 //! ```
 //!
 //! Plain data, no gradients: `u32` token ids, `i64` labels with [`IGNORE_INDEX`] where nothing is to be learned.
 
 pub mod batch;
+mod csv;
+pub mod documents;
+pub mod forms;
+mod json;
 pub mod loader;
 pub mod metrics;
-pub mod parse;
+mod parquet;
 pub mod record;
+pub mod rows;
 pub mod source;
 pub mod split;
 pub mod stats;
 pub mod template;
 pub mod tokenize;
+mod turns;
+mod unpack;
 
 /// The label that says "do not learn this position", as in PyTorch's `cross_entropy(ignore_index=-100)`.
 pub const IGNORE_INDEX: i64 = -100;

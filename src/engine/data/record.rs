@@ -1,23 +1,84 @@
-//! One instruction record, and a set of them.
+//! One record, and a set of them.
 //!
-//! A record is what Stanford Alpaca's file holds: an instruction, an input that may be empty, and the output to learn.
-//! Files that use other names (GSM8K: `question`, `answer`) are read through [`Fields`].
+//! Most records are what Stanford Alpaca's file holds: an instruction, an input that may be empty, and the output to
+//! learn. Others are a conversation, a prompt with its completion, or a document. [`super::forms`] reads each of them
+//! from a file's objects.
 
 use super::split::Subset;
-use crate::engine::{Error, Result, interrupt};
-use serde_json::{Map, Value};
+use crate::engine::error::{Result, unknown_name};
+use crate::engine::interrupt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// An instruction, the input it applies to (may be empty), and the output to learn (may be empty).
+/// What a record is, which decides how it becomes text where no template says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Instruction, input and output: worded by Alpaca's prompt.
+    #[default]
+    Instruction,
+    /// A prompt (as [`Record::instruction`]) that the completion (as [`Record::output`]) follows directly.
+    Completion,
+    /// [`Record::turns`]: worded by a chat template.
+    Conversation,
+    /// Text (as [`Record::output`]) to be learned whole.
+    Document,
+}
+
+impl Form {
+    const ALL: [Form; 4] = [Form::Instruction, Form::Completion, Form::Conversation, Form::Document];
+
+    /// What scripts call it: `record.form`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Instruction => "instruction",
+            Form::Completion => "completion",
+            Form::Conversation => "conversation",
+            Form::Document => "document",
+        }
+    }
+
+    /// The form called `name`.
+    pub fn named(name: &str) -> Result<Self> {
+        let found = Form::ALL.into_iter().find(|form| form.name() == name);
+        found.ok_or_else(|| unknown_name("form of a record", name, Form::ALL.map(Form::name)))
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Who speaks: one of [`ROLES`].
+    pub role: String,
+    /// What they say.
+    pub content: String,
+    /// Whether an assistant's turn is learned; false for one that is context only (OpenAI's `weight: 0`).
+    pub learned: bool,
+}
+
+/// Who may speak in a conversation, as chat templates know them.
+pub const ROLES: &[&str] = &["system", "developer", "user", "assistant", "tool", "ipython"];
+
+impl Turn {
+    /// A turn; what the assistant says is learned.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        let role = role.into();
+        Turn { learned: role == "assistant", role, content: content.into() }
+    }
+}
+
+/// One record: see [`Form`] for which part holds what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
-    /// What is asked.
+    /// What the record is.
+    pub form: Form,
+    /// What is asked; the prompt of a completion; the last thing said before a conversation's last answer.
     pub instruction: String,
-    /// What it is asked about; empty where the instruction says everything.
+    /// What it is asked about; empty where the instruction says everything, and in every other form.
     pub input: String,
-    /// The answer to learn.
+    /// The answer to learn; a completion; a conversation's last answer; a document's text.
     pub output: String,
+    /// Every turn of a conversation, first to last; empty in every other form.
+    pub turns: Vec<Turn>,
     /// Every other field of the file: strings as they are, other values as compact JSON. `null` is left out.
     pub extra: BTreeMap<String, String>,
     /// Position in the file or array that the record came from, from 0; kept through splitting and shuffling.
@@ -25,103 +86,52 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record without extra fields, at index 0.
+    /// An instruction record without extra fields, at index 0.
     pub fn new(instruction: impl Into<String>, input: impl Into<String>, output: impl Into<String>) -> Self {
         Record { instruction: instruction.into(), input: input.into(), output: output.into(), ..Record::default() }
     }
 
-    /// Reads record number `index` from a parsed JSON object.
+    /// A prompt and the completion that follows it.
+    pub fn completion(prompt: impl Into<String>, completion: impl Into<String>) -> Self {
+        Record { form: Form::Completion, ..Record::new(prompt, "", completion) }
+    }
+
+    /// A document, to be learned whole.
+    pub fn document(text: impl Into<String>) -> Self {
+        Record { form: Form::Document, ..Record::new("", "", text) }
+    }
+
+    /// A conversation. Its last answer is the output, and what was said before it the instruction.
+    pub fn conversation(turns: Vec<Turn>) -> Self {
+        let answer = turns.iter().rposition(|turn| turn.role == "assistant");
+        let asked = answer.and_then(|at| turns[..at].iter().rev().find(|turn| turn.role == "user"));
+        let text = |turn: Option<&Turn>| turn.map_or(String::new(), |turn| turn.content.clone());
+        let (instruction, output) = (text(asked), text(answer.map(|at| &turns[at])));
+        Record { form: Form::Conversation, turns, ..Record::new(instruction, "", output) }
+    }
+
+    /// The record as a conversation, for a chat template: an instruction and its input are what the user says.
     ///
-    /// The error is a bare sentence that begins with the record's number; the caller adds file and line.
-    pub(super) fn from_json(value: Value, fields: &Fields, index: usize) -> std::result::Result<Self, String> {
-        let mut object = match value {
-            Value::Object(object) => object,
-            other => return Err(format!("record {index} is {}, not an object", kind(&other))),
+    /// `None` for a document, which nobody says.
+    pub fn as_turns(&self) -> Option<Vec<Turn>> {
+        let asked = match (&*self.instruction, &*self.input) {
+            (instruction, "") => instruction.to_string(),
+            ("", input) => input.to_string(),
+            (instruction, input) => format!("{instruction}\n\n{input}"),
         };
-        let instruction = required(&mut object, &fields.instruction, "instruction", index)?;
-        let output = required(&mut object, &fields.output, "output", index)?;
-        let input = match object.shift_remove(&fields.input) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text,
-            Some(other) => return Err(wrong_type(index, &fields.input, &other)),
-        };
-        let extra = object
-            .into_iter()
-            .filter_map(|(name, value)| match value {
-                Value::Null => None,
-                Value::String(text) => Some((name, text)),
-                other => Some((name, other.to_string())),
-            })
-            .collect();
-        Ok(Record { instruction, input, output, extra, index })
-    }
-}
-
-fn required(
-    object: &mut Map<String, Value>,
-    name: &str,
-    role: &str,
-    index: usize,
-) -> std::result::Result<String, String> {
-    match object.shift_remove(name) {
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(wrong_type(index, name, &other)),
-        None => {
-            let has = object.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>();
-            let has = if has.is_empty() { "nothing else".into() } else { has.join(", ") };
-            Err(format!(
-                "record {index} has no `{name}` (it has {has}); if the file names it differently, \
-                 say so: fields: #{{ {role}: \"its name\" }}"
-            ))
+        match self.form {
+            Form::Conversation => Some(self.turns.clone()),
+            Form::Document => None,
+            _ => Some(vec![Turn::new("user", asked), Turn::new("assistant", self.output.as_str())]),
         }
     }
-}
 
-fn wrong_type(index: usize, name: &str, found: &Value) -> String {
-    format!("record {index}: `{name}` is {}, not a string", kind(found))
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// Which field of the file plays which part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fields {
-    /// Name of the field that holds the instruction; every record must have it.
-    pub instruction: String,
-    /// Name of the field that holds the input; a record without it has an empty input.
-    pub input: String,
-    /// Name of the field that holds the output; every record must have it.
-    pub output: String,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        Fields { instruction: "instruction".into(), input: "input".into(), output: "output".into() }
-    }
-}
-
-impl Fields {
-    /// Two parts must not be read from one field, and no name may be empty.
-    pub fn validate(&self) -> Result<()> {
-        let Fields { instruction, input, output } = self;
-        if [instruction, input, output].iter().any(|name| name.is_empty()) {
-            return Err(Error::config("fields: a field name is empty"));
+    /// Whether there is nothing in it to learn but its end.
+    pub fn is_empty(&self) -> bool {
+        match self.form {
+            Form::Conversation => !self.turns.iter().any(|turn| turn.learned && !turn.content.trim().is_empty()),
+            _ => self.output.trim().is_empty(),
         }
-        if instruction == output || instruction == input || input == output {
-            return Err(Error::config(format!(
-                "fields: instruction: `{instruction}`, input: `{input}`, output: `{output}` must be three different names"
-            )));
-        }
-        Ok(())
     }
 }
 
@@ -159,6 +169,15 @@ impl Dataset {
         Ok(Dataset { source: self.source.clone(), records: mapped.collect::<Result<_>>()? })
     }
 
+    /// A set of `records` from the same source, each with the index it has.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if what the script has made of them does not fit.
+    pub fn replaced(&self, records: Vec<Record>) -> Result<Self> {
+        interrupt::poll()?;
+        Ok(Dataset { source: self.source.clone(), records: records.into_iter().map(Arc::new).collect() })
+    }
+
     /// A new set of the records for which `f` says `true`. Stops at the first error.
     pub fn filter(&self, mut f: impl FnMut(&Record) -> Result<bool>) -> Result<Self> {
         let mut kept = Vec::new();
@@ -186,30 +205,21 @@ impl Subset for Dataset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::engine::Error;
 
-    /// Protects fields nobody asked for: they must stay readable, and `null` must not become the text "null".
+    /// Protects what scripts read of a conversation: its last answer and what was asked, whatever stands between.
     #[test]
-    fn extra_fields_become_strings() {
-        let value = json!({"instruction": "i", "output": "o", "input": null, "id": 7, "tags": ["a"], "note": null});
-        let record = Record::from_json(value, &Fields::default(), 3).unwrap();
-        assert_eq!((record.input.as_str(), record.index), ("", 3));
-        let extra: Vec<_> = record.extra.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(extra, [("id", "7"), ("tags", "[\"a\"]")]);
-    }
-
-    /// Protects the messages people act on: which record, which field, what it has instead.
-    #[test]
-    fn errors_name_record_and_field() {
-        let read = |value| Record::from_json(value, &Fields::default(), 5).unwrap_err();
-        let missing = read(json!({"question": "q", "output": "o"}));
-        assert!(missing.starts_with("record 5 has no `instruction` (it has `question`, `output`)"), "{missing}");
-        assert_eq!(read(json!({"instruction": "i", "output": 4})), "record 5: `output` is a number, not a string");
-        assert_eq!(
-            read(json!({"instruction": "i", "output": "", "input": []})),
-            "record 5: `input` is an array, not a string"
-        );
-        assert_eq!(read(json!("text")), "record 5 is a string, not an object");
+    fn conversations_have_an_instruction_and_an_output() {
+        let turns =
+            [("system", "s"), ("user", "one"), ("assistant", "1"), ("user", "two"), ("assistant", "2"), ("user", "?")];
+        let record = Record::conversation(turns.map(|(role, text)| Turn::new(role, text)).to_vec());
+        assert_eq!((record.instruction.as_str(), record.output.as_str()), ("two", "2"));
+        assert_eq!(record.as_turns().unwrap(), record.turns);
+        let silent = Record::conversation(vec![Turn::new("user", "hello")]);
+        assert!(silent.is_empty() && silent.output.is_empty() && silent.instruction.is_empty());
+        let turns = Record::new("Add.", "1 2", "3").as_turns().unwrap();
+        assert_eq!(turns, [Turn::new("user", "Add.\n\n1 2"), Turn::new("assistant", "3")]);
+        assert!(Record::document("text").as_turns().is_none());
     }
 
     /// Protects reports: after map and filter a record must still say which line of the file it was.
@@ -221,13 +231,5 @@ mod tests {
         let seen: Vec<_> = mapped.records().iter().map(|r| (r.instruction.as_str(), r.index)).collect();
         assert_eq!(seen, [("A", 0), ("C", 2)]);
         assert!(set.map(|_| Err(Error::config("no"))).is_err());
-    }
-
-    /// Protects against reading one field twice by mistake.
-    #[test]
-    fn fields_must_differ() {
-        let fields = Fields { output: "instruction".into(), ..Fields::default() };
-        assert!(fields.validate().unwrap_err().to_string().contains("three different names"));
-        assert!(Fields::default().validate().is_ok());
     }
 }
