@@ -7,7 +7,8 @@
 
 use super::cpu::accumulator;
 use super::cross_entropy::{check_labels, losses_to_slopes};
-use super::linear::{compute_dtype, input_grad, product, weight_grad};
+use super::linear::compute_dtype;
+use super::products::{input_grad, product, weight_grad};
 use crate::engine::autograd::{Tensor, backward::add_in_place, grad_enabled, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;

@@ -3,9 +3,10 @@
 //! `dx = dy W`, `dW = dy^T x`, `db = rows of dy summed`; for a frozen weight neither `dW` is computed nor `x` kept.
 //! Matmul class: computes in autocast's dtype, and so is its result.
 
+use super::products::{input_grad, product, rows, weight_grad};
 use crate::engine::autograd::{Tensor, mode, record};
 use crate::engine::error::{Error, Result};
-use candle_core::{D, DType, Tensor as Value};
+use candle_core::DType;
 
 /// `x` `[.., in]` by `weight` `[out, in]` and an optional `bias` `[out]`: `[.., out]`, in autocast's dtype or, without
 /// autocast, in the dtype of `x`.
@@ -73,46 +74,6 @@ pub(super) fn check(op: &'static str, x: &Tensor, weight: &Tensor) -> Result<()>
             })
         }
     }
-}
-
-/// `[.., n]` as `[rows, n]`.
-pub(super) fn rows(x: &Value) -> Result<Value> {
-    let n = x.dim(D::Minus1)?;
-    let count = x.elem_count() / n.max(1);
-    Ok(x.contiguous()?.reshape((count, n))?)
-}
-
-/// `x W^T` in `dtype`.
-pub(super) fn product(x: &Value, w: &Value, dtype: DType) -> Result<Value> {
-    let mut dims = x.dims().to_vec();
-    if let Some(last) = dims.last_mut() {
-        *last = w.dim(0)?;
-    }
-    if x.elem_count() == 0 || w.elem_count() == 0 {
-        return Ok(Value::zeros(dims, dtype, x.device())?);
-    }
-    Ok(rows(&x.to_dtype(dtype)?)?.matmul(&w.to_dtype(dtype)?.t()?)?.reshape(dims)?)
-}
-
-/// `dy W` in `dtype`.
-pub(super) fn input_grad(dy: &Value, w: &Value, dtype: DType) -> Result<Value> {
-    let mut dims = dy.dims().to_vec();
-    if let Some(last) = dims.last_mut() {
-        *last = w.dim(1)?;
-    }
-    if dy.elem_count() == 0 || w.elem_count() == 0 {
-        return Ok(Value::zeros(dims, dtype, dy.device())?);
-    }
-    Ok(rows(&dy.to_dtype(dtype)?)?.matmul(&w.to_dtype(dtype)?)?.reshape(dims)?)
-}
-
-/// `dy^T x` in `dtype`.
-pub(super) fn weight_grad(dy: &Value, x: &Value, dtype: DType) -> Result<Value> {
-    let (dy, x) = (rows(&dy.to_dtype(dtype)?)?, rows(&x.to_dtype(dtype)?)?);
-    if x.elem_count() == 0 || dy.elem_count() == 0 {
-        return Ok(Value::zeros((dy.dim(1)?, x.dim(1)?), dtype, x.device())?);
-    }
-    Ok(dy.t()?.matmul(&x)?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! `dB = scale * dy^T h`, `dA = dh^T dropout(x)`, `dx = dy W + dropout'(dh A)`.
 
 use super::dropout_mask;
-use super::linear::{check, compute_dtype, input_grad, product, rows, weight_grad};
+use super::linear::{check, compute_dtype};
+use super::products::{add_product, input_grad, product, rows, weight_grad};
 use crate::engine::autograd::{Tensor, backward::add_in_place, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::rng;
@@ -59,10 +60,7 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
         value = value.broadcast_add(&b.value().to_dtype(dtype)?)?;
     }
     let h = product(&dropout_mask::apply(x.value(), stream, p)?, lora.a.value(), low)?;
-    let delta = (product(&h, lora.b.value(), low)? * scale)?.to_dtype(dtype)?;
-    if value.elem_count() > 0 {
-        add_in_place(&value, &delta)?;
-    }
+    add_product(&value, &h, lora.b.value(), low, scale)?;
 
     let mut inputs = vec![x, weight, lora.a, lora.b];
     inputs.extend(bias);

@@ -21,6 +21,7 @@ pub mod index;
 pub mod inspect;
 pub mod int_arith;
 pub mod join;
+pub(crate) mod products;
 pub mod linear;
 pub mod lora;
 pub mod matmul;

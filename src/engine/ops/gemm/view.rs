@@ -1,7 +1,9 @@
-//! Matrix products of plain slices: a safe, bounds-checked face on the `gemm` crate, which picks AVX2 or AVX-512 code
-//! at run time.
+//! Products of matrices inside plain slices: a safe, bounds-checked face on the `gemm` crate, which picks AVX2, AVX-512 or
+//! NEON code at run time. One thread each: the crate's own division of labour is worse than cutting the result into tasks.
 
 use gemm::Parallelism;
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A matrix in somebody's slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Debug, Clone, Copy)]
@@ -50,26 +52,32 @@ pub fn gemm<T: Scalar>(
     rhs: Mat<'_, T>,
     factor: T,
     accumulate: bool,
-    parallel: bool,
+    _parallel: bool,
 ) {
-    let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
-    assert_eq!(k, rhs.rows, "inner dimensions");
+    let (m, n) = (lhs.rows, rhs.cols);
+    assert_eq!(lhs.cols, rhs.rows, "inner dimensions");
     if m == 0 || n == 0 {
         return;
     }
     assert!((m - 1) * dst_stride + n <= dst.len(), "result reaches past its slice");
-    let threads = if parallel { rayon::current_num_threads() } else { 1 };
-    let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
-    // SAFETY: `Mat::new` and the assertion above checked that every element addressed lies inside its slice, and `dst`
-    // is borrowed mutably, so it overlaps neither operand. `T` is f32 or f64.
+    // SAFETY: the assertion above; `dst` is borrowed mutably, so it overlaps neither operand.
+    unsafe { run(dst.as_mut_ptr(), dst_stride, lhs, rhs, factor, accumulate) }
+}
+
+/// # Safety
+/// Every element of the result, `lhs.rows` rows of `rhs.cols` elements `stride` apart from `dst`, may be written, and
+/// overlaps neither operand.
+unsafe fn run<T: Scalar>(dst: *mut T, stride: usize, lhs: Mat<'_, T>, rhs: Mat<'_, T>, factor: T, accumulate: bool) {
+    // SAFETY: `Mat::new` checked that every element of the operands lies inside its slice; the caller answers for `dst`.
+    // `T` is f32 or f64.
     unsafe {
         gemm::gemm(
-            m,
-            n,
-            k,
-            dst.as_mut_ptr(),
+            lhs.rows,
+            rhs.cols,
+            lhs.cols,
+            dst,
             1,
-            dst_stride as isize,
+            stride as isize,
             accumulate,
             lhs.data.as_ptr(),
             lhs.col_stride as isize,
@@ -82,8 +90,32 @@ pub fn gemm<T: Scalar>(
             false,
             false,
             false,
-            parallelism,
+            Parallelism::None,
         );
+    }
+}
+
+/// A row-major matrix whose columns several threads fill, each its own.
+pub(super) struct Columns<'a, T> {
+    data: *mut T,
+    rows: usize,
+    cols: usize,
+    lives: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: the pointer is to a slice borrowed mutably for 'a; who writes through it writes columns nobody else has.
+unsafe impl<T: Send> Sync for Columns<'_, T> {}
+
+impl<'a, T: Scalar> Columns<'a, T> {
+    pub(super) fn new(data: &'a mut [T], cols: usize) -> Self {
+        Columns { rows: data.len() / cols.max(1), cols, data: data.as_mut_ptr(), lives: PhantomData }
+    }
+
+    /// As [`gemm`], into these `columns`. Calls at one time must have disjoint `columns`: the one caller cuts them so.
+    pub(super) fn gemm(&self, columns: Range<usize>, lhs: Mat<'_, T>, rhs: Mat<'_, T>, factor: T, accumulate: bool) {
+        assert!(columns.end <= self.cols && columns.len() == rhs.cols && lhs.rows == self.rows && lhs.cols == rhs.rows);
+        // SAFETY: the columns lie inside the matrix, which is borrowed for as long as this value lives.
+        unsafe { run(self.data.add(columns.start), self.cols, lhs, rhs, factor, accumulate) }
     }
 }
 

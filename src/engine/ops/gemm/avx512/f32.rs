@@ -1,0 +1,93 @@
+//! The f32 kernel.
+
+use super::super::dense::Update;
+use super::{Kernel, Tile, transpose};
+use std::arch::x86_64::*;
+
+pub(super) struct F32;
+
+/// The first `count <= 16` lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+// `f32_supported` asks for AVX-512F.
+impl Kernel for F32 {
+    type T = f32;
+    type Unit = f32;
+    const PAIR: usize = 1;
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn pack_rows(x: *const f32, vector: usize, lanes: usize, zs: usize, terms: usize, out: *mut f32) {
+        for z in 0..zs {
+            let rows = (lanes - 16 * z).min(16);
+            // SAFETY: the caller's.
+            unsafe { transpose::pack(x.add(16 * z * vector), vector, rows, terms, out.add(16 * z), 16 * zs) }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn pack_cols(x: *const f32, term: usize, lanes: usize, zs: usize, terms: usize, out: *mut f32) {
+        for z in 0..zs {
+            let mask = first((lanes - 16 * z).min(16));
+            for p in 0..terms {
+                // SAFETY: the caller's; the mask leaves out what is no lane.
+                unsafe {
+                    let lanes = _mm512_maskz_loadu_ps(mask, x.add(p * term + 16 * z));
+                    _mm512_storeu_ps(out.add((p * zs + z) * 16), lanes);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const R: usize, const Z: usize>(
+        units: usize,
+        mut scalars: *const u8,
+        row: usize,
+        step: usize,
+        mut lanes: *const f32,
+        start: *const f32,
+    ) -> [[__m512; Z]; R] {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut sums = if start.is_null() {
+                [[_mm512_setzero_ps(); Z]; R]
+            } else {
+                start.cast::<[[__m512; Z]; R]>().read_unaligned()
+            };
+            for _ in 0..units {
+                let l: [__m512; Z] = std::array::from_fn(|z| _mm512_loadu_ps(lanes.add(16 * z)));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let scalar = _mm512_set1_ps(scalars.add(i * row).cast::<f32>().read());
+                    for z in 0..Z {
+                        sums[z] = _mm512_fmadd_ps(scalar, l[z], sums[z]);
+                    }
+                }
+                lanes = lanes.wrapping_add(16 * Z);
+                scalars = scalars.wrapping_add(step);
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(sums: __m512, to: *mut f32, count: usize, update: Update) {
+        let mask = first(count);
+        // SAFETY: the caller's; the mask leaves out what is past `count`.
+        unsafe {
+            let mut y = _mm512_mul_ps(sums, _mm512_set1_ps(update.factor));
+            if update.add {
+                y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(mask, to));
+            }
+            _mm512_mask_storeu_ps(to, mask, y);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn run<const R: usize, const Z: usize>(tile: &Tile<Self>) {
+        // SAFETY: the caller's.
+        unsafe { tile.run::<R, Z>() }
+    }
+}

@@ -1,0 +1,126 @@
+//! `a b^T` for a few rows of `a`: every row of `b` is read once and multiplied into all of them. Reading is the work.
+
+use super::dense::{Size, Update};
+use half::bf16 as Bf16;
+use rayon::prelude::*;
+use std::arch::x86_64::*;
+
+/// Most rows of `a` that this is good for.
+pub(super) const ROWS: usize = 8;
+/// Rows of `b` that are one task's.
+const TASK: usize = 256;
+
+/// f32; the processor has AVX-512F.
+pub(super) fn f32(size: Size, a: &[f32], b: &[f32], c: &mut [f32], update: Update) {
+    columns(size, b, c, update, |b| {
+        // SAFETY: `dense` has asked for the processor's features.
+        unsafe { row_f32(a, b, size.m) }
+    });
+}
+
+/// bf16 with sums in f32; the processor has AVX512-BF16.
+pub(super) fn bf16(size: Size, a: &[Bf16], b: &[Bf16], c: &mut [Bf16], update: Update) {
+    columns(size, b, c, update, |b| {
+        // SAFETY: `dense` has asked for the processor's features.
+        unsafe { row_bf16(a, b, size.m) }
+    });
+}
+
+/// Fills `c` `[m, n]` a column at a time: `sums(row j of b)` are the products with the rows of `a`.
+fn columns<T: Copy + Send + Sync + Into<f32> + FromF32>(
+    Size { m, n, k }: Size,
+    b: &[T],
+    c: &mut [T],
+    update: Update,
+    sums: impl Fn(&[T]) -> [f32; ROWS] + Sync,
+) {
+    let updated = |c: &mut T, sum: f32| {
+        let before: f32 = if update.add { (*c).into() } else { 0.0 };
+        *c = T::from_f32(update.factor * sum + before);
+    };
+    if m == 1 {
+        c.par_chunks_mut(TASK).zip(b.par_chunks(TASK * k)).for_each(|(c, rows)| {
+            c.iter_mut().zip(rows.chunks_exact(k)).for_each(|(c, row)| updated(c, sums(row)[0]));
+        });
+        return;
+    }
+    let tasks: Vec<Vec<[f32; ROWS]>> =
+        b.par_chunks(TASK * k).map(|rows| rows.chunks_exact(k).map(&sums).collect()).collect();
+    for (j, sums) in tasks.into_iter().flatten().enumerate() {
+        sums.into_iter().enumerate().take(m).for_each(|(i, sum)| updated(&mut c[i * n + j], sum));
+    }
+}
+
+trait FromF32 {
+    fn from_f32(x: f32) -> Self;
+}
+
+impl FromF32 for f32 {
+    fn from_f32(x: f32) -> f32 {
+        x
+    }
+}
+
+impl FromF32 for Bf16 {
+    fn from_f32(x: f32) -> Bf16 {
+        Bf16::from_f32(x)
+    }
+}
+
+/// Registers of sums for each row: enough to hide the latency of the additions.
+const CHAINS: usize = 4;
+
+#[target_feature(enable = "avx512f")]
+unsafe fn row_f32(a: &[f32], b: &[f32], m: usize) -> [f32; ROWS] {
+    let k = b.len();
+    let mut out = [0.0; ROWS];
+    for (i, out) in out.iter_mut().enumerate().take(m) {
+        let a = &a[i * k..(i + 1) * k];
+        let mut sums = [_mm512_setzero_ps(); CHAINS];
+        for block in (0..k).step_by(16 * CHAINS) {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                let at = (block + 16 * chain).min(k);
+                let mask = ((1u32 << (k - at).min(16)) - 1) as __mmask16;
+                // SAFETY: the mask leaves out what is past the end of the rows.
+                unsafe {
+                    let x = _mm512_maskz_loadu_ps(mask, a.as_ptr().add(at));
+                    let y = _mm512_maskz_loadu_ps(mask, b.as_ptr().add(at));
+                    *sum = _mm512_fmadd_ps(x, y, *sum);
+                }
+            }
+        }
+        *out = total(sums);
+    }
+    out
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn row_bf16(a: &[Bf16], b: &[Bf16], m: usize) -> [f32; ROWS] {
+    let k = b.len();
+    let mut out = [0.0; ROWS];
+    for (i, out) in out.iter_mut().enumerate().take(m) {
+        let a = &a[i * k..(i + 1) * k];
+        let mut sums = [_mm512_setzero_ps(); CHAINS];
+        for block in (0..k).step_by(32 * CHAINS) {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                let at = (block + 32 * chain).min(k);
+                let mask = ((1u64 << (k - at).min(32)) - 1) as __mmask32;
+                // SAFETY: the mask leaves out what is past the end of the rows; the types transmuted are 64 bytes each.
+                unsafe {
+                    let load = |p: *const Bf16| {
+                        std::mem::transmute::<__m512i, __m512bh>(_mm512_maskz_loadu_epi16(mask, p.add(at).cast()))
+                    };
+                    *sum = _mm512_dpbf16_ps(*sum, load(a.as_ptr()), load(b.as_ptr()));
+                }
+            }
+        }
+        *out = total(sums);
+    }
+    out
+}
+
+#[target_feature(enable = "avx512f")]
+fn total(sums: [__m512; CHAINS]) -> f32 {
+    let pairs = [_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])];
+    _mm512_reduce_add_ps(_mm512_add_ps(pairs[0], pairs[1]))
+}
