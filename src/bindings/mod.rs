@@ -21,6 +21,7 @@ pub mod nn;
 pub mod nn_layers;
 pub mod optim;
 pub mod options_map;
+pub mod plan;
 pub mod pausing;
 pub mod progress;
 mod records;
@@ -68,6 +69,7 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     data::register(engine, ctx);
     data_text::register(engine, ctx);
     optim::register(engine);
+    plan::register(engine);
     report::register(engine, ctx);
     runs::register(engine, ctx);
     run_text::register(engine, ctx);

@@ -103,6 +103,11 @@ pub fn reset_peak() {
     PEAK.store(CURRENT.load(Relaxed), Relaxed);
 }
 
+/// Counts a peak that was seen before a [`reset_peak`].
+pub fn raise_peak(bytes: usize) {
+    PEAK.fetch_max(bytes, Relaxed);
+}
+
 /// Bytes that may be in use: what [`set_limit`] said, or else what the machine has for this process.
 pub fn limit() -> usize {
     static MACHINE: OnceLock<usize> = OnceLock::new();

@@ -23,6 +23,7 @@ pub mod tokenizer;
 pub mod llama;
 pub mod optim;
 pub mod data;
+pub mod plan;
 pub mod generate;
 pub mod report;
 pub mod run;

@@ -17,6 +17,11 @@ use candle_core::Tensor as Value;
 /// Logits that exist at once: 64 MiB of f32.
 const LOGITS: usize = 16 << 20;
 
+/// Rows whose logits exist at once.
+pub(in crate::engine) fn chunk_rows(vocab: usize, rows: usize) -> usize {
+    (LOGITS / vocab.max(1)).clamp(1, rows.max(1))
+}
+
 /// What [`head_loss`] computes.
 #[derive(Debug)]
 pub struct HeadLoss {
@@ -44,7 +49,7 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, labels: &[i64], divisor: f64)
     check_labels("head_loss", labels, rows, vocab, i64::MIN)?;
     let (dtype, acc) = (compute_dtype(hidden), accumulator(hidden.dtype()));
     let needs = [hidden, weight].map(|t| grad_enabled() && t.requires_grad());
-    let chunk = (LOGITS / vocab.max(1)).clamp(1, rows.max(1));
+    let chunk = chunk_rows(vocab, rows);
     let mut losses = Vec::with_capacity(rows);
     let mut d_hidden = Vec::new();
     let mut d_weight: Option<Value> = None;

@@ -11,7 +11,7 @@
 //! Regularization", ICLR 2019.
 
 use super::slots::{Memory, Rule};
-use super::{NamedParam, Optimizer, OptimizerState, check_number, check_params};
+use super::{NamedParam, Optimizer, OptimizerState, Remembered, check_number, check_params};
 use crate::engine::error::Result;
 use crate::engine::ops::cpu::{Exp, acc};
 use candle_core::Tensor as Value;
@@ -88,6 +88,10 @@ impl Optimizer for AdamW {
 
     fn params(&self) -> &[NamedParam] {
         self.memory.params()
+    }
+
+    fn memory(&self) -> Remembered {
+        self.memory.bytes()
     }
 
     fn state(&self) -> Result<OptimizerState> {

@@ -33,6 +33,15 @@ pub struct OptimizerState {
     pub tensors: Vec<(String, Value)>,
 }
 
+/// Bytes of what an optimizer remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// Now.
+    pub now: usize,
+    /// Once every parameter was updated.
+    pub full: usize,
+}
+
 /// An optimizer.
 pub trait Optimizer: Send {
     /// Its name in scripts.
@@ -58,6 +67,9 @@ pub trait Optimizer: Send {
 
     /// The parameters.
     fn params(&self) -> &[NamedParam];
+
+    /// Bytes of what is remembered.
+    fn memory(&self) -> Remembered;
 
     /// Drops every parameter's gradient.
     fn zero_grad(&self) {

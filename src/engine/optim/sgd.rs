@@ -9,7 +9,7 @@
 //! Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum", ICML 2013.
 
 use super::slots::{Memory, Rule};
-use super::{NamedParam, Optimizer, OptimizerState, check_number, check_params};
+use super::{NamedParam, Optimizer, OptimizerState, Remembered, check_number, check_params};
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::cpu::{Exp, acc};
 use candle_core::Tensor as Value;
@@ -109,6 +109,13 @@ impl Optimizer for Sgd {
         match &self.memory {
             Kind::Plain(memory) => memory.params(),
             Kind::Momentum(memory) => memory.params(),
+        }
+    }
+
+    fn memory(&self) -> Remembered {
+        match &self.memory {
+            Kind::Plain(memory) => memory.bytes(),
+            Kind::Momentum(memory) => memory.bytes(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! parameter, gradient and memory once; large parameters are shared among threads. On CUDA they are f32 tensors and the
 //! update is a composition of candle operations.
 
-use super::{NamedParam, OptimizerState};
+use super::{NamedParam, OptimizerState, Remembered};
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::cpu::{Elem, Exp};
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor as Value};
@@ -56,6 +56,16 @@ impl<const N: usize> Memory<N> {
 
     pub(super) fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Bytes of what is remembered now, and of what will be.
+    pub(super) fn bytes(&self) -> Remembered {
+        let of = |p: &Value| N * p.elem_count() * wide(p.dtype()).size_in_bytes();
+        let each = self.params.iter().zip(&self.slots).map(|((_, p), slots)| (of(p.value()), slots.is_some()));
+        each.fold(Remembered { now: 0, full: 0 }, |sum, (bytes, has)| Remembered {
+            now: sum.now + if has { bytes } else { 0 },
+            full: sum.full + bytes,
+        })
     }
 
     /// Updates every parameter that has a gradient by the rule of its own n-th update, from 1.
