@@ -80,11 +80,20 @@ fn with_last(x: &Value, n: usize) -> Vec<usize> {
 }
 
 /// Whether products of `dtype` have a kernel of ours on this machine.
-fn kernel(dtype: DType) -> bool {
+pub(in crate::engine) fn kernel(dtype: DType) -> bool {
     match dtype {
         DType::F32 => f32::supported(),
         DType::BF16 => bf16::supported(),
         _ => false,
+    }
+}
+
+/// Bytes that a product of `dtype` takes beside operands and result, where [`kernel`] says that it is ours.
+pub(in crate::engine) fn scratch(form: Form, size: Size, dtype: DType) -> usize {
+    match dtype {
+        DType::F32 => f32::scratch(form, size),
+        DType::BF16 => bf16::scratch(form, size),
+        _ => 0,
     }
 }
 

@@ -8,8 +8,10 @@ use std::rc::Rc;
 /// What the arithmetic of a step amounts to, by what it is bound by.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Work {
-    /// Floating-point operations of matrix products.
+    /// Floating-point operations of matrix products in f32 or f64.
     pub product: f64,
+    /// Floating-point operations of matrix products in 16 bits.
+    pub low_product: f64,
     /// Floating-point operations inside attention.
     pub attention: f64,
     /// Elements gone through by passes over whole tensors: norms, gates, sums, conversions.

@@ -4,9 +4,11 @@
 //! far as memory is concerned (on the CPU). An operation that begins to save or copy more changes here too;
 //! `tests/plan.rs` compares the two and fails until it does.
 
-use super::heap::Sym;
+use super::heap::{Heap, Sym};
 use super::tape::{Tape, Var};
 use crate::engine::ops::cpu::accumulator;
+use crate::engine::ops::gemm::dense::{Form, Size};
+use crate::engine::ops::products::{kernel, scratch};
 use candle_core::DType;
 use std::rc::Rc;
 
@@ -15,35 +17,60 @@ fn compute(tape: &Tape, x: &Var) -> DType {
     tape.amp.unwrap_or(x.value().dtype)
 }
 
-/// candle's matrix product of `a` and `b`, `m x k` by `k x n`. It has none for bf16: both are widened, whole buffers at a time.
-fn matmul(a: &Sym, b: &Sym, m: usize, n: usize, k: usize) -> Sym {
+/// A product of `a` and `b`. Our kernels make the result and a little room for packing; so does candle, except that it has
+/// none for bf16 and widens both, whole buffers at a time.
+fn matmul(form: Form, size: Size, a: &Sym, b: &Sym) -> Sym {
     let (heap, dtype) = (a.heap(), a.dtype);
-    heap.did(|w| w.product += 2.0 * m as f64 * n as f64 * k as f64);
-    if dtype != DType::BF16 {
-        return heap.tensor(m, n, dtype);
+    operations(heap, size, dtype);
+    if dtype != DType::BF16 || kernel(dtype) {
+        let out = heap.tensor(size.m, size.n, dtype);
+        drop(heap.bytes(scratch(form, size, dtype)));
+        return out;
     }
-    heap.did(|w| w.elements += (a.stored() + b.stored() + m * n) as f64);
     let _wide = (heap.bytes(4 * a.stored()), heap.bytes(4 * b.stored()));
-    let _out = heap.bytes(4 * m * n);
-    heap.tensor(m, n, dtype)
+    let _out = heap.bytes(4 * size.m * size.n);
+    heap.tensor(size.m, size.n, dtype)
 }
 
-/// `ops::linear::product`: `x W^T` in `dtype`.
+fn operations(heap: &Heap, Size { m, n, k }: Size, dtype: DType) {
+    let count = 2.0 * m as f64 * n as f64 * k as f64;
+    heap.did(|w| match dtype {
+        DType::BF16 | DType::F16 => w.low_product += count,
+        _ => w.product += count,
+    });
+}
+
+/// `ops::products::product`: `x W^T` in `dtype`.
 fn product(x: &Sym, w: &Sym, dtype: DType) -> Sym {
     let (x, w) = (x.to(dtype), w.to(dtype));
-    matmul(&x, &w, x.rows, w.rows, x.cols)
+    matmul(Form::Nt, Size { m: x.rows, n: w.rows, k: x.cols }, &x, &w)
 }
 
-/// `ops::linear::input_grad`: `dy W`.
+/// `ops::products::input_grad`: `dy W`.
 fn input_grad(dy: &Sym, w: &Sym, dtype: DType) -> Sym {
     let (dy, w) = (dy.to(dtype), w.to(dtype));
-    matmul(&dy, &w, dy.rows, w.cols, dy.cols)
+    matmul(Form::Nn, Size { m: dy.rows, n: w.cols, k: dy.cols }, &dy, &w)
 }
 
-/// `ops::linear::weight_grad`: `dy^T x`.
+/// `ops::products::weight_grad`: `dy^T x`.
 fn weight_grad(dy: &Sym, x: &Sym, dtype: DType) -> Sym {
     let (dy, x) = (dy.to(dtype), x.to(dtype));
-    matmul(&dy, &x, dy.cols, x.cols, dy.rows)
+    matmul(Form::Tn, Size { m: dy.cols, n: x.cols, k: dy.rows }, &dy, &x)
+}
+
+/// `ops::products::add_product`: in place where there is a kernel for it.
+fn add_product(y: &Sym, x: &Sym, w: &Sym, dtype: DType) {
+    if y.dtype == dtype && kernel(dtype) {
+        let (x, w) = (x.to(dtype), w.to(dtype));
+        let size = Size { m: x.rows, n: w.rows, k: x.cols };
+        operations(y.heap(), size, dtype);
+        return drop(y.heap().bytes(scratch(Form::Nt, size, dtype)));
+    }
+    let _term = {
+        let sum = product(x, w, dtype);
+        sum.like(dtype).to(y.dtype)
+    };
+    y.heap().did(|w| w.elements += y.len() as f64);
 }
 
 fn bias_grad(dy: &Sym, dtype: DType) -> Sym {
@@ -90,12 +117,7 @@ pub(super) fn lora_linear(
         value = value.like(dtype);
     }
     let h = product(&dropped(x.value()), a.value(), low);
-    let _delta = {
-        let plain = product(&h, b.value(), low);
-        let scaled = plain.like(low);
-        scaled.to(dtype)
-    };
-    value.heap().did(|w| w.elements += value.len() as f64);
+    add_product(&value, &h, b.value(), low);
     let mut inputs = vec![x, weight, a, b];
     inputs.extend(bias);
     tape.record(value, &inputs, |needs| {
@@ -201,7 +223,7 @@ pub(super) fn attention(tape: &Tape, q: &Var, k: &Var, v: &Var, sizes: Attention
     let heap = tape.heap.clone();
     let (dtype, wide) = (q.value().dtype, accumulator(q.value().dtype));
     let tokens = q.value().rows;
-    let one_lse = move |heap: &Rc<_>| super::heap::Heap::tensor(heap, tokens, sizes.heads, wide);
+    let one_lse = move |heap: &Rc<_>| Heap::tensor(heap, tokens, sizes.heads, wide);
     let (out, lse) = {
         heap.did(|w| w.attention += sizes.operations(2));
         let _prepared = [q, k, v].map(|t| t.value().to(wide));

@@ -56,6 +56,16 @@ pub trait Element: Copy + Send + Sync + 'static {
     fn product(form: Form, size: Size, a: &[Self], b: &[Self], c: &mut [Self], update: Update);
     /// Whether this machine has a kernel for the type, so that [`Element::product`] is the fastest way.
     fn supported() -> bool;
+    /// Bytes that [`Element::product`] takes beside its operands; 0 where it leaves that to the `gemm` crate.
+    fn scratch(form: Form, size: Size) -> usize;
+}
+
+#[cfg(target_arch = "x86_64")]
+fn scratch(form: Form, size: Size, pair: usize) -> usize {
+    if form == Form::Nt && size.m <= super::dot::ROWS {
+        return if size.m == 1 { 0 } else { super::dot::ROWS * size.n * size_of::<f32>() };
+    }
+    super::avx512::room(form, size, pair)
 }
 
 fn check<T>(size: Size, a: &[T], b: &[T], c: &[T]) {
@@ -78,6 +88,15 @@ impl Element for f32 {
 
     fn supported() -> bool {
         true
+    }
+
+    fn scratch(form: Form, size: Size) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::f32_supported() {
+            return scratch(form, size, 1);
+        }
+        let _ = (form, size);
+        0
     }
 }
 
@@ -102,6 +121,17 @@ impl Element for bf16 {
         return super::avx512::bf16_supported();
         #[cfg(not(target_arch = "x86_64"))]
         false
+    }
+
+    fn scratch(form: Form, size: Size) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::bf16_supported() {
+            return scratch(form, size, 2);
+        }
+        // Widened copies of all three.
+        let Size { m, n, k } = size;
+        let _ = form;
+        size_of::<f32>() * (m * k + n * k + m * n)
     }
 }
 

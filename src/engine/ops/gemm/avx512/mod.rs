@@ -159,6 +159,19 @@ fn product<K: Kernel>(form: Form, size: Size, a: &[K::T], b: &[K::T], c: &mut [K
     });
 }
 
+/// Bytes of all [`Room`]s that exist at once, for elements of which a unit holds `pair`.
+pub(super) fn room(form: Form, Size { m, n, k }: Size, pair: usize) -> usize {
+    let (lanes, scalars) = if form == Form::Nt { (m, n) } else { (n, m) };
+    let (units, groups) = (k.div_ceil(pair), lanes.div_ceil(LANES));
+    let chunk = chunk(groups.max(1), scalars, units > TERMS);
+    let packed = units.min(TERMS) * lanes.min(LANES).next_multiple_of(16);
+    let in_place = form != Form::Tn && k.is_multiple_of(pair);
+    let gathered = if in_place { 0 } else { BLOCK.div_ceil(R) * 16 * units.min(TERMS) };
+    let sums = if units > TERMS { LANES * chunk.min(scalars).next_multiple_of(R) } else { 0 };
+    let tasks = groups * scalars.div_ceil(chunk);
+    size_of::<f32>() * (packed + gathered + sums) * tasks.min(rayon::current_num_threads())
+}
+
 /// Scalars of a task: a multiple of the block; few enough for every thread to find work, enough for the packing of the
 /// lanes, which each task does anew, to be little.
 fn chunk(groups: usize, scalars: usize, long: bool) -> usize {
