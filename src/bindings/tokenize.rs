@@ -2,47 +2,80 @@
 
 use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult, data::Examples, records::from_map};
-use crate::engine::data::record::Dataset;
+use crate::engine::data::record::{Dataset, Form};
 use crate::engine::data::template::Template;
 use crate::engine::data::tokenize::{TokenizeOptions, tokenize};
+use crate::engine::data::wording::{Layout, Wording};
+use crate::engine::error::Error;
 use crate::engine::tokenizer::Tokenizer;
-use crate::engine::{Result, error::Error};
 use rhai::{Dynamic, Engine, Map};
 use std::sync::Arc;
 
-pub(super) fn register(engine: &mut Engine, _ctx: &Context) {
-    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"])
-        .register_into_engine(engine, |d: &mut Dataset, t: Tokenizer| tokenized(d, t, Map::new()));
-    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "options: Map", "Examples"])
-        .register_into_engine(engine, tokenized);
-    function("prompt", ["record: Map", "template: string or Map", "string"]).register_into_engine(
+pub(super) fn register(engine: &mut Engine, ctx: &Context) {
+    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"]).register_into_engine(
         engine,
-        |item: Map, t: Dynamic| -> ScriptResult<String> {
-            let (template, record) = (template(&t)?, from_map(0, &Dynamic::from_map(item))?);
-            template.check(&record)?;
-            Ok(template.prompt(&record))
+        |d: &mut Dataset, t: Tokenizer| -> ScriptResult<Examples> {
+            Ok(Examples(tokenize(d, Arc::new(t), &TokenizeOptions::default())?))
         },
     );
+    let c = ctx.clone();
+    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "options: Map", "Examples"])
+        .register_into_engine(engine, move |d: &mut Dataset, t: Tokenizer, o: Map| tokenized(&c, d, t, o));
+    let c = ctx.clone();
+    function("prompt", ["record: Map", "template: string or Map", "string"])
+        .register_into_engine(engine, move |r: Map, t: Dynamic| plain_prompt(&c, r, &t));
+    let c = ctx.clone();
+    function("prompt", ["record: Map", "template: string or Map", "tokenizer: Tokenizer", "string"])
+        .register_into_engine(engine, move |r: Map, t: Dynamic, tokenizer: Tokenizer| -> ScriptResult<String> {
+            let (layout, record) = (layout(&c, &t)?, from_map(0, &Dynamic::from_map(r))?);
+            Ok(Wording::new(&layout, &tokenizer)?.prompt(&record)?)
+        });
 }
 
-fn template(value: &Dynamic) -> Result<Template> {
-    if let Some(name) = value.read_lock::<rhai::ImmutableString>() {
-        return if name.contains('{') { Template::single(&name) } else { Template::named(&name) };
+/// The prompt of a record that no chat template words.
+fn plain_prompt(ctx: &Context, record: Map, template: &Dynamic) -> ScriptResult<String> {
+    let (layout, record) = (layout(ctx, template)?, from_map(0, &Dynamic::from_map(record))?);
+    let template = match (layout, record.form) {
+        (Layout::Prompt(template), _) => template,
+        (Layout::Auto, Form::Instruction) => Template::alpaca(),
+        (Layout::Auto, Form::Completion) => Template::single("{instruction}{output}")?,
+        _ => {
+            return Err(Error::config_help(
+                "prompt: a chat template spells a tokenizer's own tokens",
+                "give the tokenizer too: record.prompt(\"chat\", model.tokenizer)",
+            )
+            .into());
+        }
+    };
+    template.check(&record)?;
+    Ok(template.prompt(&record))
+}
+
+/// A template as scripts give it: a name, a text, a file with Jinja, or a prompt template's two variants.
+pub(super) fn layout(ctx: &Context, value: &Dynamic) -> ScriptResult<Layout> {
+    if let Some(text) = value.read_lock::<rhai::ImmutableString>() {
+        if text.ends_with(".jinja") && !text.contains('{') {
+            let path = std::path::PathBuf::from(text.as_str());
+            ctx.access.read(&path)?;
+            let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+            return Ok(Layout::Chat(Some(text)));
+        }
+        return Ok(Layout::parse(&text)?);
     }
     let Some(map) = value.read_lock::<Map>() else {
-        return Err(Error::config(format!("a template must be a string or a map, not {}", value.type_name())));
+        return Err(Error::config(format!("a template must be a string or a map, not {}", value.type_name())).into());
     };
     let mut o = OptionsMap::new("template", map.clone());
     let (with, without) = (o.string("with_input")?, o.string("without_input")?);
     o.finish()?;
-    Template::new(&with, &without)
+    Ok(Layout::Prompt(Template::new(&with, &without)?))
 }
 
-fn tokenized(data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
+fn tokenized(ctx: &Context, data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
     let mut o = OptionsMap::new("tokenize", options);
     let default = TokenizeOptions::default();
     let options = TokenizeOptions {
-        template: o.value_opt("template").map_or(Ok(default.template), |t| template(&t))?,
+        template: o.value_opt("template").map_or(Ok(default.template), |t| layout(ctx, &t))?,
         max_seq_len: o.usize_or("max_seq_len", default.max_seq_len)?,
         mask_prompt: o.bool_or("mask_prompt", default.mask_prompt)?,
         eos: o.bool_or("eos", default.eos)?,

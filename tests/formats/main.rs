@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chats;
 mod gguf;
 mod huggingface;
 mod llama2c;

@@ -12,8 +12,10 @@
 //! Plain data, no gradients: `u32` token ids, `i64` labels with [`IGNORE_INDEX`] where nothing is to be learned.
 
 pub mod batch;
+mod chat;
 mod csv;
 pub mod documents;
+mod encode;
 pub mod forms;
 mod json;
 pub mod loader;
@@ -28,6 +30,7 @@ pub mod template;
 pub mod tokenize;
 mod turns;
 mod unpack;
+pub mod wording;
 
 /// The label that says "do not learn this position", as in PyTorch's `cross_entropy(ignore_index=-100)`.
 pub const IGNORE_INDEX: i64 = -100;

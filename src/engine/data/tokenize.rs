@@ -13,12 +13,13 @@
 //! transformers. So the label of position 0 is never predicted and never counted.
 
 use super::IGNORE_INDEX;
-use super::record::{Dataset, Record};
+use super::encode::Encoder;
+use super::record::Dataset;
 use super::split::Subset;
 use super::stats::Stats;
-use super::template::Template;
-use crate::engine::tokenizer::Tokenizer;
-use crate::engine::{Error, Result, interrupt};
+use super::wording::{Layout, Wording};
+use crate::engine::tokenizer::{ChatTemplate, Tokenizer};
+use crate::engine::{Error, Result};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -36,6 +37,10 @@ pub trait TextTokenizer: Send + Sync {
     fn bos_id(&self) -> Option<u32>;
     /// Whether a prompt begins with BOS.
     fn add_bos(&self) -> bool;
+    /// Whether this token ends what one side of a conversation says.
+    fn ends_turn(&self, id: u32) -> bool;
+    /// The chat template `given`, or the tokenizer's own.
+    fn chat(&self, given: Option<&str>) -> Result<ChatTemplate>;
 }
 
 impl TextTokenizer for Tokenizer {
@@ -61,6 +66,14 @@ impl TextTokenizer for Tokenizer {
 
     fn add_bos(&self) -> bool {
         Tokenizer::add_bos(self)
+    }
+
+    fn ends_turn(&self, id: u32) -> bool {
+        Tokenizer::ends_turn(self, id)
+    }
+
+    fn chat(&self, given: Option<&str>) -> Result<ChatTemplate> {
+        Tokenizer::chat(self, given)
     }
 }
 
@@ -92,9 +105,9 @@ impl Example {
 /// How records become examples.
 #[derive(Debug, Clone)]
 pub struct TokenizeOptions {
-    /// The prompt template.
-    pub template: Template,
-    /// Longest sequence kept, in tokens, at least 2; what is longer loses its end.
+    /// The template.
+    pub template: Layout,
+    /// Longest sequence kept, in tokens, at least 2; what is longer loses its end. A document is cut into pieces instead.
     pub max_seq_len: usize,
     /// Whether the prompt is read only (true) or learned as well.
     pub mask_prompt: bool,
@@ -104,7 +117,7 @@ pub struct TokenizeOptions {
 
 impl Default for TokenizeOptions {
     fn default() -> Self {
-        TokenizeOptions { template: Template::alpaca(), max_seq_len: 512, mask_prompt: true, eos: true }
+        TokenizeOptions { template: Layout::Auto, max_seq_len: 512, mask_prompt: true, eos: true }
     }
 }
 
@@ -148,11 +161,14 @@ pub fn tokenize(data: &Dataset, tokenizer: Arc<dyn TextTokenizer>, options: &Tok
             ));
         }
     };
-    let encoder = Encoder { tokenizer: &*tokenizer, options, eos };
-    let encoded: Vec<(Example, usize)> = data.records().par_iter().map(|r| encoder.encode(r)).collect::<Result<_>>()?;
+    let wording = Wording::new(&options.template, &*tokenizer)?;
+    let encoder = Encoder { tokenizer: &*tokenizer, options, eos, wording };
+    let encoded: Vec<(Vec<Example>, usize)> =
+        data.records().par_iter().map(|r| encoder.encode(r)).collect::<Result<_>>()?;
 
     let shortest_prompt = encoded.iter().map(|(_, prompt)| *prompt).min().unwrap_or(0);
-    let (kept, dropped): (Vec<_>, Vec<_>) = encoded.into_iter().map(|(e, _)| e).partition(|e| e.label_tokens() > 0);
+    let examples = encoded.into_iter().flat_map(|(examples, _)| examples);
+    let (kept, dropped): (Vec<_>, Vec<_>) = examples.partition(|e| e.label_tokens() > 0);
     if kept.is_empty() {
         return Err(nothing_to_learn(data, &dropped, shortest_prompt, options));
     }
@@ -163,39 +179,6 @@ pub fn tokenize(data: &Dataset, tokenizer: Arc<dyn TextTokenizer>, options: &Tok
         pad_id: tokenizer.pad_id().or(tokenizer.eos_id()).unwrap_or(0),
         tokenizer,
     })
-}
-
-struct Encoder<'a> {
-    tokenizer: &'a dyn TextTokenizer,
-    options: &'a TokenizeOptions,
-    eos: Option<u32>,
-}
-
-impl Encoder<'_> {
-    /// The example of `record` and the length of its prompt in tokens, BOS included.
-    fn encode(&self, record: &Record) -> Result<(Example, usize)> {
-        interrupt::poll()?;
-        let encode = |text: &str| {
-            self.tokenizer.encode(text).map_err(|e| match e {
-                Error::Config { message, help, facts } => {
-                    Error::Config { message: format!("record {}: {message}", record.index), help, facts }
-                }
-                other => other,
-            })
-        };
-        self.options.template.check(record)?;
-        let mut ids = prompt_ids(self.tokenizer, encode(&self.options.template.prompt(record))?);
-        let prompt = ids.len();
-        ids.extend(encode(&self.options.template.response(record))?);
-        ids.extend(self.eos);
-
-        let lost = ids.len().saturating_sub(self.options.max_seq_len);
-        ids.truncate(self.options.max_seq_len);
-        let masked = if self.options.mask_prompt { prompt } else { 0 };
-        let label = |(i, &id): (usize, &u32)| if i < masked { IGNORE_INDEX } else { i64::from(id) };
-        let labels = ids.iter().enumerate().map(label).collect();
-        Ok((Example { ids, labels, source: record.index, lost }, prompt))
-    }
 }
 
 /// The ids that a model reads for a prompt: BOS before `encoded` if the tokenizer adds one and the text does not already
@@ -369,6 +352,13 @@ pub(super) mod toy {
         fn add_bos(&self) -> bool {
             self.bos
         }
+        fn ends_turn(&self, id: u32) -> bool {
+            id == EOS
+        }
+        fn chat(&self, given: Option<&str>) -> Result<ChatTemplate> {
+            // Bytes have no special tokens, so a template spells none.
+            given.map_or(Err(Error::config("no chat template")), |source| ChatTemplate::new(source, "", ""))
+        }
     }
 }
 
@@ -376,9 +366,11 @@ pub(super) mod toy {
 mod tests {
     use super::toy::{BOS, EOS, PAD, Toy};
     use super::*;
+    use crate::engine::data::record::Record;
+    use crate::engine::data::template::Template;
 
     fn options() -> TokenizeOptions {
-        TokenizeOptions { template: Template::single("{instruction}:").unwrap(), ..TokenizeOptions::default() }
+        TokenizeOptions { template: Template::single("{instruction}:").unwrap().into(), ..TokenizeOptions::default() }
     }
 
     fn set(records: &[(&str, &str)]) -> Dataset {

@@ -7,6 +7,7 @@ use crate::engine::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State, context};
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One turn of a conversation.
@@ -29,34 +30,125 @@ impl Message {
 /// program from wherever the model came from.
 const FUEL: u64 = 20_000_000;
 
-/// Runs `template` on a conversation.
-pub(super) fn render(
-    template: &str,
-    messages: &[Message],
-    add_generation_prompt: bool,
-    bos_token: &str,
-    eos_token: &str,
-) -> Result<String> {
-    let mut env = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    env.set_syntax(syntax.map_err(|e| Error::config(format!("the chat template failed: {e}")))?);
-    env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    env.set_fuel(Some(FUEL));
-    env.set_unknown_method_callback(python_method);
-    env.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
-    env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
-    env.add_filter("tojson", tojson);
-    let values = context! {
-        messages => Value::from(Serde(messages)),
-        add_generation_prompt => add_generation_prompt,
-        bos_token => bos_token,
-        eos_token => eos_token,
-        tools => (),
-        documents => (),
-    };
-    env.render_str(template, values).map_err(|e| Error::config(format!("the chat template failed: {e}")))
+/// Stand in a rendered text where `{% generation %}` began and ended: characters that Unicode keeps out of any text.
+const BEGIN: char = '\u{FDD0}';
+const END: char = '\u{FDD1}';
+
+/// A chat template, compiled once for many conversations.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    env: Environment<'static>,
+    bos_token: String,
+    eos_token: String,
+    marked: bool,
+}
+
+impl ChatTemplate {
+    /// Compiles the Jinja text `source`; `bos_token` and `eos_token` are what it may spell.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a text that is no template.
+    pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<Self> {
+        let failed = |e: minijinja::Error| Error::config(format!("the chat template failed: {e}"));
+        let mut env = Environment::new();
+        env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?);
+        env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        env.set_fuel(Some(FUEL));
+        env.set_unknown_method_callback(python_method);
+        env.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
+        env.add_filter("tojson", tojson);
+        let (source, marked) = mark_generation(source);
+        env.add_template_owned("chat", source).map_err(failed)?;
+        Ok(ChatTemplate { env, bos_token: bos_token.into(), eos_token: eos_token.into(), marked })
+    }
+
+    /// Whether it says by `{% generation %}` what the assistant writes.
+    pub fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    /// The text of a conversation.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the template's own complaint about the messages.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let mut text = self.run(messages, add_generation_prompt)?;
+        if self.marked {
+            text.retain(|c| c != BEGIN && c != END);
+        }
+        Ok(text)
+    }
+
+    /// The text of a conversation, and the bytes of it that stand between `{% generation %}` and `{% endgeneration %}`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_marked(&self, messages: &[Message]) -> Result<(String, Vec<Range<usize>>)> {
+        let text = self.run(messages, false)?;
+        let (mut plain, mut spans, mut begun) = (String::with_capacity(text.len()), Vec::new(), None);
+        for c in text.chars() {
+            match c {
+                BEGIN => begun = Some(plain.len()),
+                END => spans.extend(begun.take().map(|start| start..plain.len())),
+                _ => plain.push(c),
+            }
+        }
+        Ok((plain, spans))
+    }
+
+    fn run(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        if self.marked && messages.iter().any(|m| m.content.contains([BEGIN, END])) {
+            return Err(Error::config("a message has the character U+FDD0 or U+FDD1, which belongs in no text"));
+        }
+        let values = context! {
+            messages => Value::from(Serde(messages)),
+            add_generation_prompt => add_generation_prompt,
+            bos_token => &self.bos_token,
+            eos_token => &self.eos_token,
+            tools => (),
+            documents => (),
+        };
+        let template = self.env.get_template("chat");
+        let text = template.and_then(|t| t.render(values));
+        text.map_err(|e| Error::config(format!("the chat template failed: {e}")))
+    }
+}
+
+/// `source` with a character in place of each `{% generation %}` and `{% endgeneration %}`, and whether there was any.
+///
+/// transformers adds the tag to Jinja (`AssistantTracker` in `utils/chat_template_utils.py`). Here each becomes a block of
+/// its own with the same signs for white space, so that trimming goes on as it would.
+fn mark_generation(source: &str) -> (String, bool) {
+    let (mut out, mut rest, mut marked) = (String::with_capacity(source.len()), source, false);
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let Some(length) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let (inside, whole) = (&tag[2..length], &tag[..length + 2]);
+        let mark = match inside.trim_matches(['-', '+']).trim() {
+            "generation" => Some(BEGIN),
+            "endgeneration" => Some(END),
+            _ => None,
+        };
+        match mark {
+            None => out.push_str(whole),
+            Some(mark) => {
+                let sign = |c: Option<char>| c.filter(|c| "-+".contains(*c)).map_or(String::new(), String::from);
+                let (left, right) = (sign(inside.chars().next()), sign(inside.chars().next_back()));
+                out += &format!("{{%{left} if true %}}{{{{ '{mark}' }}}}{{% endif {right}%}}");
+                marked = true;
+            }
+        }
+        rest = &tag[length + 2..];
+    }
+    out.push_str(rest);
+    (out, marked)
 }
 
 type Jinja<T> = std::result::Result<T, minijinja::Error>;
@@ -268,6 +360,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn render(template: &str, messages: &[Message], prompt: bool, bos: &str, eos: &str) -> Result<String> {
+        ChatTemplate::new(template, bos, eos)?.render(messages, prompt)
+    }
+
     fn chat() -> Vec<Message> {
         vec![Message::new("user", " Hi "), Message::new("assistant", "Yes?")]
     }
@@ -295,6 +391,23 @@ mod tests {
             let error = render(template, &chat(), false, "", "").unwrap_err();
             assert!(error.to_string().contains("the chat template failed"), "{error}");
         }
+    }
+
+    /// Protects masks that a template gives itself: what is between the tags, with the white space that transformers
+    /// leaves (`apply_chat_template(return_assistant_tokens_mask=True)`).
+    #[test]
+    fn generation_is_marked() {
+        let template = "{%- for m in messages %}\n<{{ m.role }}>\n{%- if m.role == 'assistant' %}\n  {% generation %}\n  {{- m.content }}\
+                        {{ eos_token }}{%- endgeneration %}\n{%- else %}{{ m.content }}{% endif %}\n{% endfor %}";
+        let template = ChatTemplate::new(template, "", "$").unwrap();
+        let messages = [chat(), vec![Message::new("assistant", "é")]].concat();
+        let (text, spans) = template.render_marked(&messages).unwrap();
+        assert!(template.is_marked());
+        assert_eq!(text, "<user> Hi <assistant>Yes?$<assistant>é$");
+        assert_eq!(spans.iter().map(|s| &text[s.clone()]).collect::<Vec<_>>(), ["Yes?$", "é$"]);
+        assert_eq!(template.render(&messages, true).unwrap(), text);
+        assert!(template.render(&[Message::new("user", "\u{FDD0}")], false).is_err());
+        assert!(!ChatTemplate::new("{% if generation %}{% endif %}", "", "").unwrap().is_marked());
     }
 
     /// Protects prompts with a date, e.g. Llama 3's: known days around leap years.

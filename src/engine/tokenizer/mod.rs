@@ -14,7 +14,7 @@ mod sentencepiece;
 mod stream;
 mod tiktoken;
 
-pub use chat::Message;
+pub use chat::{ChatTemplate, Message};
 pub use stream::DecodeStream;
 
 use crate::engine::{Error, Result, memory};
@@ -219,14 +219,30 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Config`] if there is no template, or with the template's own complaint about the messages.
     pub fn apply_chat_template(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let Some(template) = self.chat_template() else {
+        self.chat(None)?.render(messages, add_generation_prompt)
+    }
+
+    /// The chat template `given`, or the tokenizer's own, compiled with the tokens that this tokenizer spells.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is none, or it is no Jinja.
+    pub fn chat(&self, given: Option<&str>) -> Result<ChatTemplate> {
+        let Some(template) = given.or(self.chat_template()) else {
             return Err(Error::config_help(
                 "this tokenizer has no chat template",
-                "write the prompt's text yourself, or use a model that was trained for chat",
+                "give one as Jinja text, write the prompt's text yourself, or use a model that was trained for chat",
             ));
         };
         let spelled = |id: Option<u32>| id.and_then(|id| self.piece(id)).unwrap_or_default();
-        chat::render(template, messages, add_generation_prompt, &spelled(self.bos_id()), &spelled(self.eos_id()))
+        ChatTemplate::new(template, &spelled(self.bos_id()), &spelled(self.eos_id()))
+    }
+
+    /// Whether this token ends what one side of a conversation says.
+    pub fn ends_turn(&self, id: u32) -> bool {
+        // Chat models are often trained to end a turn with another token than their configuration names.
+        const KNOWN: &[&str] =
+            &["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>"];
+        self.stop_ids().contains(&id) || self.piece(id).is_some_and(|piece| KNOWN.contains(&piece.as_str()))
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `dir`, as transformers reads them.
