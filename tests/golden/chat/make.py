@@ -62,6 +62,8 @@ for name, tok, template, marked in [("smollm2", smollm2, OWN, MARKED), ("smollm2
         assert tok.apply_chat_template(talk, chat_template=marked, tokenize=False) == text
         rows.append({"tokenizer": name, "template": None if template is OWN else template, "messages": talk, "text": text,
                      "prompt": prompt, "ids": out["input_ids"], "mask": out["assistant_masks"]})
-json.dump({"made_by": f"transformers {transformers.__version__}: apply_chat_template(return_assistant_tokens_mask=True)", "rows": rows},
-          open(f"{here}/chat.json", "w"), ensure_ascii=True, indent=0)
+made_by = f"transformers {transformers.__version__}: apply_chat_template(return_assistant_tokens_mask=True)"
+with open(f"{here}/chat.json", "w") as out:
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    out.write(f'{{"made_by": {json.dumps(made_by)}, "rows": [\n{lines}\n]}}\n')
 print(len(rows), "rows")
