@@ -23,6 +23,7 @@ pub mod optim;
 pub mod options_map;
 pub mod plan;
 pub mod pausing;
+pub mod plot;
 pub mod progress;
 mod records;
 mod registration;
@@ -72,6 +73,7 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     plan::register(engine);
     report::register(engine, ctx);
     runs::register(engine, ctx);
+    plot::register(engine, ctx);
     run_text::register(engine, ctx);
     testing::register(engine, ctx);
     text::register(engine);

@@ -46,13 +46,8 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     );
     function("table", ["report: Report", "options: Map", "()"]).register_into_engine(engine, table);
     function("figure", ["report: Report", "figure: Figure", "()"])
-        .register_into_engine(engine, |at: NativeCallContext, r: &mut ReportHandle, drawn: Dynamic| {
-            figure(&at, r, drawn, Map::new())
-        });
-    function("figure", ["report: Report", "figure: Figure", "options: Map", "()"])
-        .register_into_engine(engine, |at: NativeCallContext, r: &mut ReportHandle, drawn: Dynamic, options: Map| {
-            figure(&at, r, drawn, options)
-        });
+        .register_into_engine(engine, |r: &mut ReportHandle, drawn: Dynamic| figure(r, drawn, Map::new()));
+    function("figure", ["report: Report", "figure: Figure", "options: Map", "()"]).register_into_engine(engine, figure);
     function("answers", ["report: Report", "items: Array", "()"])
         .register_into_engine(engine, |r: &mut ReportHandle, items: Array| answers(r, items, Map::new()));
     function("answers", ["report: Report", "items: Array", "options: Map", "()"]).register_into_engine(engine, answers);
@@ -115,21 +110,14 @@ fn table(r: &mut ReportHandle, options: Map) -> ScriptResult<()> {
     Ok(r.lock().table(table)?)
 }
 
-fn figure(at: &NativeCallContext, r: &mut ReportHandle, mut drawn: Dynamic, options: Map) -> ScriptResult<()> {
+fn figure(r: &mut ReportHandle, drawn: Dynamic, options: Map) -> ScriptResult<()> {
     let mut o = OptionsMap::new("Report.figure", options);
     let caption = o.string_or("caption", "")?;
     let source = o.string_or("source", "")?;
     o.finish()?;
     let wrong = Error::config("Report.figure: expected a figure, as `plot::line` and `plot::bars` make");
-    if drawn.is_map() || drawn.is_string() {
-        return Err(wrong.into()); // only a drawing of this program goes unescaped into the page
-    }
-    let svg: String = at
-        .call_fn_raw("get$svg", true, true, &mut [&mut drawn])
-        .ok()
-        .and_then(|svg| svg.into_string().ok())
-        .ok_or(wrong)?;
-    r.lock().figure(Figure { svg, caption, source, file: None });
+    let drawn = drawn.try_cast::<super::plot::Figure>().ok_or(wrong)?.0;
+    r.lock().figure(Figure { svg: drawn.svg(), html: drawn.html(), caption, source, file: None });
     Ok(())
 }
 

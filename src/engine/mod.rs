@@ -13,6 +13,7 @@ pub mod device;
 pub mod machine;
 pub mod rng;
 pub mod number;
+pub mod figure;
 pub mod files;
 pub mod hub;
 pub mod autograd;

@@ -76,6 +76,8 @@ pub struct Table {
 pub struct Figure {
     /// A complete SVG document, from this program: it is not escaped.
     pub svg: String,
+    /// What stands on the page, if that is not `svg`: such as layouts for wide and narrow pages. Not escaped either.
+    pub html: String,
     /// What it shows, in a sentence; also what a screen reader says.
     pub caption: String,
     /// Where the numbers come from.

@@ -21,7 +21,7 @@ fn hostile() -> Report {
     let item =
         Answer { label: text(), prompt: text(), reference: text(), before: (text(), text()), after: (text(), text()) };
     r.answers(Answers { items: vec![item], caption: text(), source: text() });
-    r.figure(Figure { svg: "<svg></svg>".into(), caption: text(), source: text(), file: None });
+    r.figure(Figure { svg: "<svg></svg>".into(), caption: text(), source: text(), ..Figure::default() });
     r.data(HOSTILE, json!({ HOSTILE: HOSTILE }));
     r
 }

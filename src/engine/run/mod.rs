@@ -17,7 +17,6 @@
 pub mod curve;
 pub mod chart;
 pub mod plot;
-pub mod raster;
 pub mod reading;
 pub mod dir;
 pub mod lock;

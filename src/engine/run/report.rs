@@ -26,13 +26,14 @@ pub fn write(dir: &Path) -> Result<PathBuf> {
 
     let curve = Curve::from_log(&lines);
     report.section("Loss");
-    let figure = |svg: String, caption: &str, file: &str| Figure {
-        svg,
+    let figure = |drawn: crate::engine::figure::Figure, caption: &str, file: &str| Figure {
+        svg: drawn.svg(),
+        html: drawn.html(),
         caption: caption.into(),
         source: format!("`{LOG_FILE}`"),
         file: Some(file.into()),
     };
-    report.figure(figure(plot::loss_figure(&curve, &name)?.svg, "Training and validation loss.", "loss.svg"));
+    report.figure(figure(plot::loss_figure(&curve, &name), "Training and validation loss.", "loss.svg"));
     if !curve.loss.is_empty() {
         report.text(Reading::of(&lines).sentences().join(" "), false);
     }
@@ -48,10 +49,10 @@ pub fn write(dir: &Path) -> Result<PathBuf> {
             ..Table::default()
         })?;
     }
-    if !curve.lr.is_empty() || !curve.grad_norm.is_empty() {
+    if curve.has_optimizer() {
         report.section("Learning rate and gradient norm");
-        let svg = plot::optim_figure(&curve, &name)?.svg;
-        report.figure(figure(svg, "Learning rate, and the gradient's norm before clipping.", "optim.svg"));
+        let drawn = plot::optim_figure(&curve, &name);
+        report.figure(figure(drawn, "Learning rate, and the gradient's norm before clipping.", "optim.svg"));
     }
     if let Some(samples) = samples(&notes) {
         report.section("Answers before and after");
