@@ -4,8 +4,8 @@ use super::color::Color;
 use super::font::{shorten, width};
 use super::frame::{Layout, Swatch, legend, wrap};
 use super::lines::Rule;
-use super::scale::{Scale, short};
-use super::scene::{Anchor, Pen, Scene, Type};
+use super::scale::{Scale, all_whole, short};
+use super::scene::{Anchor, Pen, Place, Scene, Type};
 
 /// A figure of bars.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,6 +63,11 @@ impl Bars {
         if self.stacked { 1 } else { self.groups.len().max(1) }
     }
 
+    /// A value as it is written on its bar.
+    fn short(&self, value: f64) -> String {
+        short(value, all_whole(self.groups.iter().flat_map(|g| g.values.iter().copied())))
+    }
+
     /// The widest value that will be written at the end of a bar.
     fn widest(&self, size: f64) -> f64 {
         let n = self.categories.len();
@@ -71,7 +76,7 @@ impl Bars {
         } else {
             (0..self.groups.len()).flat_map(|g| (0..n).map(move |i| self.value(g, i).unwrap_or(f64::NAN))).collect()
         };
-        values.into_iter().map(|v| width(&short(v), size, false)).fold(0.0, f64::max)
+        values.into_iter().map(|v| width(&self.short(v), size, false)).fold(0.0, f64::max)
     }
 }
 
@@ -83,7 +88,10 @@ pub(super) fn draw(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
         items.extend(named.map(|(i, g)| (Swatch::Block(Color::Series(i)), g.name.clone())));
     }
     if let Some(rule) = bars.reference.as_ref().filter(|r| r.value.is_finite()) {
-        items.push((Swatch::Line(reference()), format!("{}: {}", rule.label, short(rule.value))));
+        items.push((
+            Swatch::Line(reference()),
+            format!("{}: {}", rule.label, short(rule.value, rule.value.fract() == 0.0)),
+        ));
     }
     let top = legend(scene, layout, layout.margin, top, &items);
     let slot = (layout.room() - 70.0) / bars.categories.len().max(1) as f64;
@@ -106,6 +114,9 @@ fn reference() -> Pen {
 fn value_size(layout: &Layout) -> f64 {
     layout.text - 1.0
 }
+
+/// A text that is drawn when all else is.
+type Text = (Place, String, Type);
 
 fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64) {
     let (tick, size) = (layout.tick(), value_size(layout));
@@ -132,12 +143,13 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
     let slot = (right - left) / bars.categories.len().max(1) as f64;
     let lanes = bars.lanes() as f64;
     let bar = (slot * 0.82 / lanes).min(64.0);
+    let mut texts: Vec<Text> = Vec::new();
     for (i, category) in bars.categories.iter().enumerate() {
         let middle = left + (i as f64 + 0.5) * slot;
         let begin = middle - bar * lanes / 2.0;
-        let value = |scene: &mut Scene, x: f64, v: f64, text: f64| {
+        let value = |texts: &mut Vec<Text>, x: f64, v: f64, text: f64| {
             let y = if v < 0.0 { at(v) + size + 2.0 } else { at(v) - 5.0 };
-            scene.text((x, y), short(text), Type::new(size, Color::Ink).anchor(Anchor::Middle));
+            texts.push(((x, y), bars.short(text), Type::new(size, Color::Ink).anchor(Anchor::Middle).rim()));
         };
         let mut sum = 0.0;
         for g in 0..bars.groups.len() {
@@ -145,7 +157,7 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
             let (x0, x1) = (begin + lane * bar + 1.0, begin + (lane + 1.0) * bar - 1.0);
             let Some(v) = bars.value(g, i) else {
                 if !bars.stacked {
-                    value(scene, (x0 + x1) / 2.0, 0.0, f64::NAN);
+                    value(&mut texts, (x0 + x1) / 2.0, 0.0, f64::NAN);
                 }
                 continue;
             };
@@ -154,14 +166,14 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
             let (y0, y1) = (at(from + v), at(from));
             scene.rectangle(x0, y0.min(y1), x1, y1.max(y0), Color::Series(g));
             if !bars.stacked {
-                value(scene, (x0 + x1) / 2.0, v, v);
-            } else if (y1 - y0).abs() > size + 5.0 && width(&short(v), size, false) < x1 - x0 - 4.0 {
+                value(&mut texts, (x0 + x1) / 2.0, v, v);
+            } else if (y1 - y0).abs() > size + 5.0 && width(&bars.short(v), size, false) < x1 - x0 - 4.0 {
                 let style = Type::new(size, Color::Upon(g)).anchor(Anchor::Middle);
-                scene.text(((x0 + x1) / 2.0, (y0 + y1) / 2.0 + 0.36 * size), short(v), style);
+                texts.push((((x0 + x1) / 2.0, (y0 + y1) / 2.0 + 0.36 * size), bars.short(v), style));
             }
         }
         if bars.stacked {
-            value(scene, middle, sum, sum);
+            value(&mut texts, middle, sum, sum);
         }
         for (k, line) in wrap(category, tick.size, false, slot - 4.0, 2).into_iter().enumerate() {
             let y = bottom + 6.0 + tick.size * (1.0 + 1.2 * k as f64);
@@ -172,6 +184,7 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
     if let Some(rule) = bars.reference.as_ref().filter(|r| r.value.is_finite()) {
         scene.line(vec![(left, at(rule.value)), (right, at(rule.value))], reference());
     }
+    texts.into_iter().for_each(|(at, text, style)| scene.text(at, text, style));
     if !bars.x_label.is_empty() {
         let text = shorten(&bars.x_label, layout.text, false, right - left);
         scene.text(((left + right) / 2.0, bottom + below - 6.0), text, layout.label().anchor(Anchor::Middle));
@@ -208,10 +221,11 @@ fn lying(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
         scene.text((place, bottom + 6.0 + tick.size), label.clone(), tick.anchor(Anchor::Middle));
     }
     let ink = Type { color: Color::Ink, ..tick };
+    let mut texts: Vec<Text> = Vec::new();
     for (i, category) in bars.categories.iter().enumerate() {
         let mut y = top + 6.0 + row * i as f64;
         if above {
-            scene.text((left, y + tick.size), shorten(category, tick.size, false, right - left), ink);
+            texts.push(((left, y + tick.size), shorten(category, tick.size, false, right - left), ink.rim()));
             y += tick.size + 5.0;
         } else {
             let middle = y + bar * lanes / 2.0;
@@ -219,7 +233,7 @@ fn lying(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
             for (k, line) in lines.iter().enumerate() {
                 let shift = (k as f64 - (lines.len() - 1) as f64 / 2.0) * tick.size * 1.15;
                 let place = (left - 8.0, middle + shift + 0.36 * tick.size);
-                scene.text(place, line.clone(), ink.anchor(Anchor::End));
+                texts.push((place, line.clone(), ink.anchor(Anchor::End)));
             }
         }
         let mut sum = 0.0;
@@ -227,10 +241,10 @@ fn lying(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
             let lane = if bars.stacked { 0.0 } else { g as f64 };
             let (y0, y1) = (y + lane * bar + 1.0, y + (lane + 1.0) * bar - 1.0);
             let middle = (y0 + y1) / 2.0 + 0.36 * size;
-            let value = Type::new(size, Color::Ink);
+            let value = Type::new(size, Color::Ink).rim();
             let Some(v) = bars.value(g, i) else {
                 if !bars.stacked {
-                    scene.text((at(0.0) + 5.0, middle), short(f64::NAN), value);
+                    texts.push(((at(0.0) + 5.0, middle), bars.short(f64::NAN), value));
                 }
                 continue;
             };
@@ -240,20 +254,25 @@ fn lying(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
             scene.rectangle(x0.min(x1), y0, x1.max(x0), y1, Color::Series(g));
             if !bars.stacked {
                 let (x, anchor) = if v < 0.0 { (x1 - 5.0, Anchor::End) } else { (x1 + 5.0, Anchor::Start) };
-                scene.text((x, middle), short(v), value.anchor(anchor));
-            } else if width(&short(v), size, false) < (x1 - x0).abs() - 6.0 {
+                texts.push(((x, middle), bars.short(v), value.anchor(anchor)));
+            } else if width(&bars.short(v), size, false) < (x1 - x0).abs() - 6.0 {
                 let style = Type::new(size, Color::Upon(g)).anchor(Anchor::Middle);
-                scene.text(((x0 + x1) / 2.0, middle), short(v), style);
+                texts.push((((x0 + x1) / 2.0, middle), bars.short(v), style));
             }
         }
         if bars.stacked {
-            scene.text((at(sum) + 5.0, y + bar / 2.0 + 0.36 * size), short(sum), Type::new(size, Color::Ink));
+            texts.push((
+                (at(sum) + 5.0, y + bar / 2.0 + 0.36 * size),
+                bars.short(sum),
+                Type::new(size, Color::Ink).rim(),
+            ));
         }
     }
     scene.line(vec![(at(0.0), top), (at(0.0), bottom)], Pen::new(Color::Muted, 1.0));
     if let Some(rule) = bars.reference.as_ref().filter(|r| r.value.is_finite()) {
         scene.line(vec![(at(rule.value), top), (at(rule.value), bottom)], reference());
     }
+    texts.into_iter().for_each(|(at, text, style)| scene.text(at, text, style));
     let mut end = bottom + tick.size + 14.0;
     if !bars.y_label.is_empty() {
         end += layout.text + 4.0;

@@ -193,11 +193,11 @@ fn draw_panel(
     panel: &Panel,
     (low, high): (f64, f64),
 ) -> f64 {
-    let end = top + height;
     let colors = panel.colors();
     let label_size = layout.text;
     let mut top = top;
-    let bottom = end - 24.0 - if panel.x_label.is_empty() { 0.0 } else { 20.0 };
+    let below = 24.0 + if panel.x_label.is_empty() { 0.0 } else { 20.0 };
+    let bottom = top + height - below;
     let mut axes = Axes {
         left,
         right: layout.width - layout.margin - 8.0,
@@ -231,10 +231,14 @@ fn draw_panel(
     }
     for rule in panel.rules.iter().filter(|r| panel.drawable(&(1.0, r.value))) {
         let pen = Pen { dashed: true, ..Pen::new(Color::Ink, 1.4) };
-        items.push((Swatch::Line(pen), format!("{}: {}", rule.label, short(rule.value))));
+        items.push((Swatch::Line(pen), format!("{}: {}", rule.label, short(rule.value, rule.value.fract() == 0.0))));
     }
     let legend_left = if layout.narrow { layout.margin } else { left };
+    let before = top;
     top = legend(scene, layout, legend_left, top, &items);
+    // One row is part of the height; more of them make the figure higher.
+    let end = before + height + (top - before - 2.0 * layout.text).max(0.0);
+    axes.bottom = end - below;
     if layout.narrow && !panel.y_label.is_empty() {
         for line in wrap(&panel.y_label, label_size, false, layout.room(), 2) {
             top += label_size * 1.3;

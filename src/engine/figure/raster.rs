@@ -5,7 +5,7 @@
 
 use super::color::{Color, LIGHT};
 use super::font;
-use super::scene::{Anchor, DASH, FAINT, Place, Scene, Shape, Type};
+use super::scene::{Anchor, DASH, FAINT, Place, RIM, Scene, Shape, Type};
 use flate2::{Compression, write::ZlibEncoder};
 use std::io::Write;
 
@@ -88,10 +88,18 @@ impl Canvas {
             Anchor::End => -font::width(text, size, style.bold),
         };
         let start = start.round() as i32;
-        font::outline(text, size, style.bold, |x, y, coverage| {
-            let (dx, dy) = if style.turned { (y, -(x + start)) } else { (x + start, y) };
-            self.blend(x0.round() as i32 + dx, y0.round() as i32 + dy, color, coverage);
-        });
+        let mut letters = |shift: (i32, i32), color: Rgb| {
+            font::outline(text, size, style.bold, |x, y, coverage| {
+                let (dx, dy) = if style.turned { (y, -(x + start)) } else { (x + start, y) };
+                self.blend(x0.round() as i32 + dx + shift.0, y0.round() as i32 + dy + shift.1, color, coverage);
+            });
+        };
+        if style.rim {
+            let around = (0..16).map(|i| f64::from(i) * std::f64::consts::TAU / 16.0);
+            let rim = |a: f64| ((RIM * S * a.cos()).round() as i32, (RIM * S * a.sin()).round() as i32);
+            around.for_each(|a| letters(rim(a), LIGHT.rgb(Color::Page)));
+        }
+        letters((0, 0), color);
     }
 
     /// The image at half its width and height, each pixel the mean of four.

@@ -62,7 +62,10 @@ impl Scale {
         if values.len() < 2 && high / low < 100.0 {
             return Scale { log: true, ..Scale::linear(low, high, wanted) };
         }
-        let ticks = values.into_iter().map(|v| (v, label(v, v))).collect();
+        // One form for all: 1e5 between 10,000 and 1e7 would look like a mistake.
+        let large = values.iter().any(|v| *v >= 1e6 || *v < 1e-4);
+        let text = |v: f64| if large && v != 1.0 { sign(&format!("{v:e}")) } else { label(v, v) };
+        let ticks = values.into_iter().map(|v| (v, text(v))).collect();
         Scale { low, high, log: true, ticks }
     }
 
@@ -101,20 +104,28 @@ fn label(value: f64, step: f64) -> String {
     sign(&grouped(&format!("{value:.*}", digits.unwrap_or(6) as usize)))
 }
 
-/// A value beside a bar or a point: three digits, whole thousands in groups.
-pub(super) fn short(value: f64) -> String {
+/// A value beside a bar or a point: three digits, whole thousands in groups. Among values that are all `whole`, no digits
+/// behind the point.
+pub(super) fn short(value: f64, whole: bool) -> String {
     let size = value.abs();
     if !value.is_finite() {
         return "\u{2013}".into();
     }
+    if size != 0.0 && !(1e-3..1e9).contains(&size) {
+        return sign(&format!("{value:.1e}").replace(".0e", "e"));
+    }
     sign(&match size {
         0.0 => "0".into(),
-        s if s >= 1e9 || s < 1e-3 => format!("{value:.1e}").replace(".0e", "e"),
-        s if s >= 99.95 => grouped(&format!("{value:.0}")),
-        s if s >= 9.995 => trimmed(&format!("{value:.1}")),
-        s if s >= 0.0995 => trimmed(&format!("{value:.2}")),
+        s if whole || s >= 99.95 => grouped(&format!("{value:.0}")),
+        s if s >= 9.995 => format!("{value:.1}"),
+        s if s >= 0.0995 => format!("{value:.2}"),
         _ => trimmed(&format!("{value:.4}")),
     })
+}
+
+/// Whether none of `values` has digits behind the point.
+pub(super) fn all_whole(values: impl IntoIterator<Item = f64>) -> bool {
+    values.into_iter().all(|v| !v.is_finite() || v.fract() == 0.0)
 }
 
 fn trimmed(text: &str) -> String {
@@ -166,9 +177,12 @@ mod tests {
     /// Protects log axes: powers of ten, 1-2-5 where there is one decade, and a linear step within less.
     #[test]
     fn log_ticks_are_powers() {
-        assert_eq!(labels(&Scale::log(1e-5, 1.0, 6)), ["1e\u{2212}5", "0.0001", "0.001", "0.01", "0.1", "1"]);
+        assert_eq!(
+            labels(&Scale::log(1e-5, 1.0, 6)),
+            ["1e\u{2212}5", "1e\u{2212}4", "1e\u{2212}3", "1e\u{2212}2", "1e\u{2212}1", "1"]
+        );
         assert_eq!(labels(&Scale::log(1.0, 60.0, 6)), ["1", "2", "5", "10", "20", "50"]);
-        assert_eq!(labels(&Scale::log(1e-12, 1e12, 6)), ["1e\u{2212}10", "1e\u{2212}5", "1", "100,000", "1e10"]);
+        assert_eq!(labels(&Scale::log(1e-12, 1e12, 6)), ["1e\u{2212}10", "1e\u{2212}5", "1", "1e5", "1e10"]);
         assert!(Scale::log(2.1, 2.9, 6).ticks.len() >= 3);
         assert!((Scale::log(1.0, 100.0, 4).place(10.0) - 0.5).abs() < 1e-12);
         assert_eq!(Scale::log(1.0, 100.0, 4).place(-5.0), 0.0);
@@ -177,7 +191,8 @@ mod tests {
     /// Protects the values on bars.
     #[test]
     fn values_are_short() {
-        let shown = [35_821.4, 621.04, 12.34, 1.5, 0.0, -2.0, 0.0123, 1e-6, f64::NAN].map(short);
-        assert_eq!(shown, ["35,821", "621", "12.3", "1.5", "0", "\u{2212}2", "0.0123", "1e\u{2212}6", "\u{2013}"]);
+        let shown = [35_821.4, 621.04, 12.34, 1.5, 0.0, -2.0, 0.0123, 1e-6, f64::NAN].map(|v| short(v, false));
+        assert_eq!(shown, ["35,821", "621", "12.3", "1.50", "0", "\u{2212}2.00", "0.0123", "1e\u{2212}6", "\u{2013}"]);
+        assert_eq!([7.0, 1026.0].map(|v| short(v, all_whole([7.0, 1026.0]))), ["7", "1,026"]);
     }
 }

@@ -38,11 +38,13 @@ pub(super) struct Type {
     pub(super) anchor: Anchor,
     /// Reads from below upwards.
     pub(super) turned: bool,
+    /// With a rim in the page's colour, for text that a line may cross.
+    pub(super) rim: bool,
 }
 
 impl Type {
     pub(super) fn new(size: f64, color: Color) -> Type {
-        Type { size, color, bold: false, anchor: Anchor::Start, turned: false }
+        Type { size, color, bold: false, anchor: Anchor::Start, turned: false, rim: false }
     }
 
     pub(super) fn bold(self) -> Type {
@@ -53,11 +55,17 @@ impl Type {
         Type { anchor, ..self }
     }
 
+    pub(super) fn rim(self) -> Type {
+        Type { rim: true, ..self }
+    }
+
     pub(super) fn turned(self) -> Type {
         Type { turned: true, ..self }
     }
 }
 
+/// Width of a text's rim.
+pub(super) const RIM: f64 = 2.0;
 /// How much of its colour a faint line keeps.
 pub(super) const FAINT: f64 = 0.32;
 /// Lengths of a dash and the gap behind it.

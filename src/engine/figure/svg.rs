@@ -1,8 +1,8 @@
 //! A scene as SVG.
 
-use super::color::{LIGHT, hex, name, style};
+use super::color::{Color, LIGHT, hex, name, style};
 use super::font::FAMILY;
-use super::scene::{Anchor, DASH, FAINT, Place, Scene, Shape};
+use super::scene::{Anchor, DASH, FAINT, Place, RIM, Scene, Shape};
 use std::fmt::Write;
 
 /// A complete document. With `classes` behind its own, for pages that show one of several layouts.
@@ -15,7 +15,7 @@ pub(super) fn document(scene: &Scene, classes: &str) -> String {
          <rect width=\"100%\" height=\"100%\" {}/>\n",
         escape(&scene.title),
         style(),
-        filled(super::color::Color::Page),
+        filled(Color::Page),
     );
     for shape in &scene.shapes {
         // Writing to a string cannot fail.
@@ -50,9 +50,19 @@ pub(super) fn document(scene: &Scene, classes: &str) -> String {
                 };
                 let bold = if style.bold { " font-weight=\"bold\"" } else { "" };
                 let turn = if style.turned { format!(" transform=\"rotate(-90 {x} {y})\"") } else { String::new() };
-                let (fill, size) = (filled(style.color), number(style.size));
+                let rim = if style.rim {
+                    let page = hex(LIGHT.rgb(Color::Page));
+                    format!(" stroke=\"{page}\" stroke-width=\"{}\" paint-order=\"stroke\"", 2.0 * RIM)
+                } else {
+                    String::new()
+                };
+                let class = if style.rim { " s-page" } else { "" };
+                let (fill, size) = (classed(style.color, class), number(style.size));
                 let text = escape(text);
-                writeln!(out, "<text {fill} x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor}{bold}{turn}>{text}</text>")
+                writeln!(
+                    out,
+                    "<text {fill} x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{anchor}{bold}{turn}{rim}>{text}</text>"
+                )
             }
         };
     }
@@ -60,8 +70,12 @@ pub(super) fn document(scene: &Scene, classes: &str) -> String {
     out
 }
 
-fn filled(color: super::color::Color) -> String {
-    format!("class=\"f-{}\" fill=\"{}\"", name(color), hex(LIGHT.rgb(color)))
+fn filled(color: Color) -> String {
+    classed(color, "")
+}
+
+fn classed(color: Color, classes: &str) -> String {
+    format!("class=\"f-{}{classes}\" fill=\"{}\"", name(color), hex(LIGHT.rgb(color)))
 }
 
 /// Relative moves in tenths of a pixel: a third of the length of absolute ones.

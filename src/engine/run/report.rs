@@ -180,7 +180,7 @@ mod tests {
                 assert!(text.contains(word), "{word}");
             }
         }
-        assert_eq!(html.matches("<svg").count(), 2);
+        assert_eq!(html.matches("<svg").count(), 4);
         assert!(!html.contains("http://") || html.contains("www.w3.org"), "a report loads nothing");
     }
 
