@@ -7,7 +7,7 @@ use crate::engine::autograd::Tensor;
 use crate::engine::data::loader::{LoaderOptions, Weighting, Windows};
 use crate::engine::data::split::Subset;
 use crate::engine::data::tokenize::Tokenized;
-use crate::engine::data::{batch, metrics};
+use crate::engine::data::{batch, metrics, view};
 use crate::engine::rng;
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine.register_static_module("data", module.into());
     records::register(engine);
     tokenize::register(engine, ctx);
-    examples(engine);
+    examples(engine, ctx);
     batches(engine);
 }
 
@@ -74,7 +74,7 @@ fn scores(module: &mut Module) {
         .set_into_module(module, metrics::exact_match);
 }
 
-fn examples(engine: &mut Engine) {
+fn examples(engine: &mut Engine, ctx: &Context) {
     fn inner(e: &mut Examples) -> &Tokenized {
         &e.0
     }
@@ -95,17 +95,26 @@ fn examples(engine: &mut Engine) {
         .register_into_engine(engine, |e: &mut Examples| -> ScriptResult<Dynamic> {
             rhai::serde::to_dynamic(e.0.stats())
         });
-    function("show", ["data: Examples", "i: int", "string"]).register_into_engine(
+    let c = ctx.clone();
+    function("show", ["data: Examples", "i: int", "string"])
+        .register_into_engine(engine, move |e: &mut Examples, i: INT| show(e, i, c.output.screen().color));
+    let c = ctx.clone();
+    function("show", ["data: Examples", "i: int", "options: Map", "string"]).register_into_engine(
         engine,
-        |e: &mut Examples, i: INT| -> ScriptResult<String> {
-            let parts = e.0.show(index(i, e.0.examples().len())?)?;
-            let mark = |(text, trained): (String, bool)| if trained { format!("⟦{text}⟧") } else { text };
-            Ok(parts.into_iter().map(mark).collect())
+        move |e: &mut Examples, i: INT, options: Map| -> ScriptResult<String> {
+            let mut o = OptionsMap::new("show", options);
+            let color = o.bool_or("color", c.output.screen().color)?;
+            o.finish()?;
+            show(e, i, color)
         },
     );
     function("batches", ["data: Examples", "Windows"])
         .register_into_engine(engine, |e: &mut Examples| windows(e, Map::new()));
     function("batches", ["data: Examples", "options: Map", "Windows"]).register_into_engine(engine, windows);
+}
+
+fn show(e: &mut Examples, i: INT, color: bool) -> ScriptResult<String> {
+    Ok(view::marked(&e.0.show(index(i, e.0.examples().len())?)?, color))
 }
 
 fn windows(examples: &mut Examples, options: Map) -> ScriptResult<BatchWindows> {

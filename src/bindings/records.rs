@@ -1,6 +1,7 @@
 //! Records in scripts: `data::load`, `data::records`, what can be done with a set, and a record as a map.
 
 use super::error::placed;
+use super::options_map::type_name;
 use super::registration::function;
 use super::subset::{index, subset_methods};
 use super::{Context, OptionsMap, ScriptResult};
@@ -20,6 +21,8 @@ pub(super) fn loading(module: &mut Module, ctx: &Context) {
     let c = ctx.clone();
     function("load", ["path: string", "options: Map", "Records"])
         .set_into_module(module, move |at: NativeCallContext, path: &str, o: Map| placed(&at, load(&c, path, o)));
+    function("concat", ["sets: Array", "Records"])
+        .set_into_module(module, |at: NativeCallContext, sets: Array| placed(&at, concat(sets)));
     function("records", ["list: Array", "Records"])
         .set_into_module(module, |at: NativeCallContext, list: Array| placed(&at, from_array(list)));
 }
@@ -30,6 +33,17 @@ fn load(ctx: &Context, path: &str, options: Map) -> ScriptResult<Dataset> {
         ctx.access.read(path)?;
     }
     Ok(source::load(path, &options)?)
+}
+
+fn concat(sets: Array) -> ScriptResult<Dataset> {
+    let mut list = Vec::with_capacity(sets.len());
+    for (i, set) in sets.iter().enumerate() {
+        match set.read_lock::<Dataset>() {
+            Some(set) => list.push(set.clone()),
+            None => return Err(Error::config(format!("concat: item {i} is {}, not records", type_name(set))).into()),
+        }
+    }
+    Ok(Dataset::concat(&list)?)
 }
 
 /// The options of reading a file, for the function `what`.
@@ -169,6 +183,21 @@ pub(super) fn register(engine: &mut Engine) {
         })
         .register_get("source", |d: &mut Dataset| d.source.to_string())
         .register_fn("to_string", |d: &mut Dataset| format!("Records({}, {} records)", d.source, d.len()));
+    function("concat", ["data: Records", "other: Records", "Records"])
+        .register_into_engine(engine, |d: &mut Dataset, other: Dataset| -> ScriptResult<Dataset> {
+            Ok(Dataset::concat(&[d.clone(), other])?)
+        });
+    function("dedup", ["data: Records", "Records"])
+        .register_into_engine(engine, |d: &mut Dataset| -> ScriptResult<Dataset> { Ok(d.dedup(&[])?) });
+    function("dedup", ["data: Records", "options: Map", "Records"]).register_into_engine(
+        engine,
+        |d: &mut Dataset, options: Map| -> ScriptResult<Dataset> {
+            let mut o = OptionsMap::new("dedup", options);
+            let fields = o.strings_opt("fields")?.unwrap_or_default();
+            o.finish()?;
+            Ok(d.dedup(&fields)?)
+        },
+    );
     function("to_array", ["data: Records", "Array"]).register_into_engine(engine, |d: &mut Dataset| -> Array {
         d.records().iter().map(|r| Dynamic::from_map(to_map(r))).collect()
     });

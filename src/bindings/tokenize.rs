@@ -54,13 +54,10 @@ fn plain_prompt(ctx: &Context, record: Map, template: &Dynamic) -> ScriptResult<
 /// A template as scripts give it: a name, a text, a file with Jinja, or a prompt template's two variants.
 pub(super) fn layout(ctx: &Context, value: &Dynamic) -> ScriptResult<Layout> {
     if let Some(text) = value.read_lock::<rhai::ImmutableString>() {
-        if text.ends_with(".jinja") && !text.contains('{') {
-            let path = std::path::PathBuf::from(text.as_str());
-            ctx.access.read(&path)?;
-            let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-            return Ok(Layout::Chat(Some(text)));
+        if Layout::is_file(&text) {
+            ctx.access.read(text.as_str())?;
         }
-        return Ok(Layout::parse(&text)?);
+        return Ok(Layout::open(&text)?);
     }
     let Some(map) = value.read_lock::<Map>() else {
         return Err(Error::config(format!("a template must be a string or a map, not {}", value.type_name())).into());

@@ -4,6 +4,7 @@ mod bars;
 mod completions;
 mod cp;
 mod check;
+mod data;
 mod doc;
 mod doctor;
 mod limits;
@@ -50,6 +51,7 @@ enum Verb {
     Cp(cp::Args),
     New(new::Args),
     Pack(pack::Args),
+    Data(data::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Check(check::Args),
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
         Verb::Cp(args) => cp::run(&args, &printer),
         Verb::New(args) => new::run(&args, &printer),
         Verb::Pack(args) => pack::run(&args, &printer),
+        Verb::Data(args) => data::run(&args, &printer),
         Verb::Doctor(args) => doctor::run(&args, &printer),
         Verb::Completions(args) => completions::run(&args, &printer),
         Verb::Check(args) => check::run(&args, &printer),

@@ -23,6 +23,7 @@ pub mod metrics;
 mod parquet;
 pub mod record;
 pub mod rows;
+mod sets;
 pub mod source;
 pub mod split;
 pub mod stats;
@@ -30,6 +31,7 @@ pub mod template;
 pub mod tokenize;
 mod turns;
 mod unpack;
+pub mod view;
 pub mod wording;
 
 /// The label that says "do not learn this position", as in PyTorch's `cross_entropy(ignore_index=-100)`.

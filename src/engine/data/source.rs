@@ -95,8 +95,8 @@ impl Records {
             Kind::Table(delimiter) => csv::rows(name, input, delimiter)?,
             Kind::Text => documents::rows(name, input, options.split.unwrap_or_default())?,
             Kind::Parquet { packed } => match file {
-                Some(file) if !packed => parquet::rows(name, file)?,
-                _ => parquet::rows(name, spooled(name, input)?)?,
+                Some(file) if !packed => parquet::rows(name, file, limit)?,
+                _ => parquet::rows(name, spooled(name, input)?, limit)?,
             },
         };
         Ok(Records { name: name.to_string(), rows, reader, ended: false })

@@ -253,7 +253,7 @@ impl Tokenized {
 
     /// Counts and lengths of this set.
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.examples, &self.dropped)
+        Stats::of(&self.examples, &self.dropped, |id| self.tokenizer.ends_turn(id))
     }
 
     /// Example `i` as text, in runs of tokens that are all learned (`true`) or all only read (`false`).

@@ -33,6 +33,25 @@ impl From<Template> for Layout {
 }
 
 impl Layout {
+    /// [`Layout::parse`], or the Jinja text of a file whose name ends in `.jinja`.
+    ///
+    /// # Errors
+    /// Also [`Error::Io`].
+    pub fn open(text: &str) -> Result<Self> {
+        if !Self::is_file(text) {
+            return Self::parse(text);
+        }
+        let path = std::path::Path::new(text);
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        ChatTemplate::new(&text, "", "")?;
+        Ok(Layout::Chat(Some(text)))
+    }
+
+    /// Whether [`Layout::open`] would read a file of this name.
+    pub fn is_file(text: &str) -> bool {
+        text.ends_with(".jinja") && !text.contains('{')
+    }
+
     /// From what people write: `auto`, `chat`, the name of a prompt template, a prompt template, or Jinja, which is told
     /// by a `{% .. %}` in it.
     ///

@@ -92,6 +92,18 @@ impl Tokenizer {
         sentencepiece::parse(path, &bytes)
     }
 
+    /// From a file, as [`Tokenizer::from_file`], or a directory that holds one.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`], and [`Error::Config`] for a directory without a tokenizer.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Self::from_file(path);
+        }
+        Self::from_dir(path, &SpecialIds::default())?
+            .ok_or_else(|| Error::config(format!("{}: no tokenizer.json and no tokenizer.model in it", path.display())))
+    }
+
     /// From a model's directory: `tokenizer.json` with its companions, else `tokenizer.model`, else none. `ids` are the
     /// special tokens that the model's configuration names.
     ///
