@@ -8,6 +8,7 @@ use lora_host::engine::Result;
 use lora_host::engine::autograd::no_grad_guard;
 use lora_host::engine::generate::{BatchLimits, GenerateConfig};
 use lora_host::engine::llama::{Llama, cache::KvCache};
+use lora_host::engine::ops::documents::Documents;
 use lora_host::engine::optim::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
 use serde_json::Value as Json;
 use std::path::PathBuf;
@@ -123,7 +124,7 @@ fn training_run() -> Result<()> {
         for (k, micro) in step["micro"].as_array().unwrap().iter().enumerate() {
             let part = 2 * k..2 * k + 2;
             let ids = Value::from_vec(rows[part.clone()].concat(), (2, width), &Device::Cpu)?;
-            let loss = model.loss(&ids, &labels[part.clone()].concat(), Some(&lengths[part]))?;
+            let loss = model.loss(&ids, &labels[part.clone()].concat(), Some(&Documents::one_each(&lengths[part])))?;
             assert_eq!(loss.count as u64, micro["target_tokens"].as_u64().unwrap());
             let (ours, want) = (loss.mean.item()?, micro["loss"].as_f64().unwrap());
             assert!((ours - want).abs() < 1e-3, "step {number}.{k}: loss {ours} and {want}");

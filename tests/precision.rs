@@ -36,7 +36,7 @@ fn curve(policy: Autocast) -> Result<Vec<f64>> {
         let batch = &window[0];
         let loss = {
             let _mode = autocast_guard(policy);
-            model.loss(&batch.input_tensor(&Device::Cpu)?, &batch.labels, Some(&batch.lengths))?.mean
+            model.loss(&batch.input_tensor(&Device::Cpu)?, &batch.labels, Some(&batch.documents))?.mean
         };
         loss.backward()?;
         losses.push(loss.item()?);
@@ -75,7 +75,7 @@ fn f16_survives_an_overflow() -> Result<()> {
         let scale = scaler.scale_factor();
         let loss = {
             let _mode = autocast_guard(Autocast::F16);
-            model.loss(&ids, &batch.labels, Some(&batch.lengths))?.mean
+            model.loss(&ids, &batch.labels, Some(&batch.documents))?.mean
         };
         scaler.scale(&loss)?.backward()?;
         scaler.unscale(opt.params())?;

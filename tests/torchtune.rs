@@ -99,7 +99,7 @@ fn an_attention_layer() -> Result<()> {
         let model = model(targets)?;
         let (cos, sin) =
             lora_host::engine::llama::positions::Positions::new(&model.config, &Device::Cpu).rows(0, SEQ)?;
-        let span = Span { cos, sin, lengths: None, rows: None, training: false };
+        let span = Span { cos, sin, documents: None, rows: None, training: false };
         let x = Tensor::new(inputs()?.to_dtype(DType::F64)?);
         let y = model.blocks[0].self_attn.forward(&x, &span, None)?;
         assert_eq!(y.dims(), [BATCH, SEQ, HIDDEN]);

@@ -18,7 +18,16 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine.register_fn("to_debug", move |e: &mut Examples| examples(e, c.output.screen().width));
     let c = ctx.clone();
     engine.register_fn("to_debug", move |b: &mut Batch| batch(b, c.output.screen().width));
-    engine.register_fn("to_debug", |w: &mut BatchWindows| format!("Windows({} optimizer steps)", w.len()));
+    engine.register_fn("to_debug", |w: &mut BatchWindows| {
+        let usage = w.usage();
+        format!(
+            "Windows({}, {} with {}: {:.1} % of their places hold tokens)",
+            plural(w.len(), "optimizer step"),
+            plural(usage.rows, "row"),
+            plural(usage.documents, "example"),
+            100.0 * usage.useful_share
+        )
+    });
 }
 
 fn records(data: &Dataset, width: usize) -> String {
@@ -63,7 +72,9 @@ fn batch(b: &Batch, width: usize) -> String {
         let labels = &b.labels[of];
         let learned = labels.iter().skip(1).filter(|l| **l != IGNORE_INDEX).count();
         let bar = bar(labels, width.saturating_sub(40).clamp(10, 60));
-        lines.push(format!("{row:>2}  {bar}  {}, {learned} learned", plural(labels.len(), "token")));
+        let documents = b.documents.of_row(row).count();
+        let packed = if documents > 1 { format!("{documents} documents, ") } else { String::new() };
+        lines.push(format!("{row:>2}  {bar}  {packed}{}, {learned} learned", plural(labels.len(), "token")));
     }
     lines.extend(rest(b.rows, 2));
     lines.join("\n")

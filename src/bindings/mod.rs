@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod autograd;
+pub mod batches;
 pub mod context;
 pub mod data;
 mod data_text;

@@ -1,14 +1,16 @@
 //! What scripts do with a model: look at it, freeze, adapt, run, train, save.
 
+use super::batches::packing;
+use super::data::{Batch, Examples};
 use super::ids::token_ids;
 use super::llama::Model;
 use super::registration::{function, getter};
 use super::{Context, OptionsMap, ScriptResult};
-use crate::bindings::data::{Batch, Examples};
 use crate::engine::autograd::Tensor;
+use crate::engine::data::{loader::LoaderOptions, metrics::MeanLoss};
 use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
-use crate::engine::{Result, data::metrics::MeanLoss, device, interrupt, pause};
+use crate::engine::{Result, device, interrupt, pause};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
@@ -198,7 +200,7 @@ fn running(engine: &mut Engine) {
         |m: &mut Model, batch: Batch| -> ScriptResult<Tensor> {
             let m = m.read();
             let ids = batch.0.input_tensor(&m.device)?;
-            let loss = m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths))?.mean;
+            let loss = m.loss(&ids, &batch.0.labels, Some(&batch.0.documents))?.mean;
             pause::loss("the loss", || loss.item().unwrap_or(FLOAT::NAN));
             Ok(loss)
         },
@@ -214,7 +216,7 @@ fn running(engine: &mut Engine) {
             let mut m = m.write();
             let training = std::mem::replace(&mut m.training, false);
             let ids = batch.0.input_tensor(&m.device);
-            let loss = ids.and_then(|ids| m.loss(&ids, &batch.0.labels, Some(&batch.0.lengths)));
+            let loss = ids.and_then(|ids| m.loss(&ids, &batch.0.labels, Some(&batch.0.documents)));
             m.training = training;
             Ok(loss?.each.into_iter().map(Dynamic::from).collect())
         },
@@ -224,13 +226,14 @@ fn running(engine: &mut Engine) {
 fn evaluate(model: &mut Model, data: Examples, options: Map) -> ScriptResult<Map> {
     let mut o = OptionsMap::new("evaluate", options);
     let size = o.usize_or("batch_size", 8usize)?;
+    let pack = packing(&mut o, &data.0)?;
     o.finish()?;
     let mut m = model.write();
     let mut mean = MeanLoss::default();
-    for batch in data.0.batches(size).map_err(Box::<rhai::EvalAltResult>::from)? {
+    for batch in data.0.windows(LoaderOptions { size, pack, shuffle: false, ..LoaderOptions::default() })?.flatten() {
         interrupt::poll_any()?;
         let ids = batch.input_tensor(&m.device)?;
-        let (sum, count) = m.evaluate(&ids, &batch.labels, Some(&batch.lengths))?;
+        let (sum, count) = m.evaluate(&ids, &batch.labels, Some(&batch.documents))?;
         mean.add(sum / count as f64, count);
     }
     let number = |x: Option<f64>| Dynamic::from(x.unwrap_or(FLOAT::NAN));

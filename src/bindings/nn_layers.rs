@@ -8,6 +8,7 @@ use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::attention::{AttentionConfig, attention};
 use crate::engine::ops::cross_entropy::{IGNORE_INDEX, Reduction, cross_entropy};
+use crate::engine::ops::documents::Documents;
 use crate::engine::ops::lora::{LoraWeights, lora_linear};
 use crate::engine::ops::rope::{RopeStyle, rope};
 use crate::engine::ops::{embedding, linear, rms_norm, swiglu};
@@ -96,15 +97,27 @@ fn rotate(x: &Tensor, options: Map) -> Result<Tensor> {
 
 fn attend(q: &Tensor, k: &Tensor, v: &Tensor, options: Map) -> Result<Tensor> {
     let mut o = OptionsMap::new("attention", options);
-    let lengths = match o.ints_opt("lengths")? {
+    let length = |n: i64| usize::try_from(n).map_err(|_| Error::config(format!("attention: length {n} is negative")));
+    let mut documents = match o.ints_opt("lengths")? {
         None => None,
-        Some(list) => {
-            let length =
-                |n: &i64| usize::try_from(*n).map_err(|_| Error::config(format!("attention: length {n} is negative")));
-            Some(list.iter().map(length).collect::<Result<Vec<_>>>()?)
-        }
+        Some(list) => Some(Documents::one_each(&list.into_iter().map(length).collect::<Result<Vec<_>>>()?)),
     };
-    let config = AttentionConfig { causal: o.bool_or("causal", true)?, scale: o.float_opt("scale")?, lengths };
+    if let Some(rows) = o.value_opt("documents") {
+        if documents.is_some() {
+            return Err(Error::config("attention: lengths and documents say the same thing in two ways: give one"));
+        }
+        let row = |row: &Dynamic| {
+            let list = row.read_lock::<Array>()?;
+            list.iter().map(|n| n.as_int().ok()).collect::<Option<Vec<INT>>>()
+        };
+        let rows: Option<Vec<Vec<INT>>> = rows.read_lock::<Array>().and_then(|rows| rows.iter().map(row).collect());
+        let Some(rows) = rows else {
+            return Err(Error::config("attention: option `documents` must be an array of each row's document lengths"));
+        };
+        let rows = rows.into_iter().map(|row| row.into_iter().map(length).collect());
+        documents = Some(Documents::packed(rows.collect::<Result<Vec<Vec<usize>>>>()?));
+    }
+    let config = AttentionConfig { causal: o.bool_or("causal", true)?, scale: o.float_opt("scale")?, documents };
     o.finish()?;
     attention(q, k, v, &config)
 }

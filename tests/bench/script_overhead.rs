@@ -102,7 +102,7 @@ impl Native {
             let loss = {
                 let _amp = autocast_guard(Autocast::Bf16);
                 let ids = batch.input_tensor(&self.model.device)?;
-                self.model.loss(&ids, &batch.labels, Some(&batch.lengths))?.mean
+                self.model.loss(&ids, &batch.labels, Some(&batch.documents))?.mean
             };
             self.scaler.scale(&arith::mul_number(&loss, batch.weight)?)?.backward()?;
         }

@@ -1,11 +1,13 @@
-//! One micro-batch: examples padded on the right to one rectangle, with the weight of its loss.
+//! One micro-batch: examples padded on the right to one rectangle, with the weight of its loss. A row holds one example
+//! or, packed, several, one behind the other.
 //!
 //! Causal language model convention of transformers: `labels` line up with `input_ids` and the model shifts inside, so
-//! position 0 is never predicted. Padding is never labelled and never attended to.
+//! the first position of an example is never predicted. Padding is never labelled and never attended to.
 
 use super::IGNORE_INDEX;
 use super::tokenize::{Example, TextTokenizer, segments};
 use crate::engine::Result;
+use crate::engine::ops::documents::Documents;
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
@@ -24,38 +26,62 @@ pub struct Batch {
     pub lengths: Vec<usize>,
     /// Tokens that are not padding.
     pub tokens: usize,
-    /// Labels that are predicted: those after position 0 that are not [`IGNORE_INDEX`].
+    /// The examples of each row, by their lengths: what keeps attention from crossing between them.
+    pub documents: Documents,
+    /// Labels that are predicted: those after an example's first that are not [`IGNORE_INDEX`].
     pub label_tokens: usize,
     /// This batch's share of its optimizer window: the loss to differentiate is `mean loss * weight`. 1 on its own.
     pub weight: f64,
-    /// The [`Example::source`] of each row.
+    /// The [`Example::source`] of each example, row by row.
     pub indices: Vec<usize>,
 }
 
 impl Batch {
-    /// Pads `examples` to the longest of them, rounded up to a multiple of `multiple` (at least 1).
+    /// Pads `examples`, a row each, to the longest of them, rounded up to a multiple of `multiple` (at least 1).
     pub fn collate(examples: &[Arc<Example>], pad_id: u32, multiple: usize) -> Self {
-        let lengths: Vec<usize> = examples.iter().map(|e| e.ids.len()).collect();
+        Self::packed(examples.iter().map(std::slice::from_ref), pad_id, multiple)
+    }
+
+    /// As [`Batch::collate`] for rows of several examples.
+    pub fn packed<R: AsRef<[Arc<Example>]>>(rows: impl IntoIterator<Item = R>, pad_id: u32, multiple: usize) -> Self {
+        let rows: Vec<R> = rows.into_iter().collect();
+        let examples = || rows.iter().flat_map(|row| row.as_ref());
+        let documents =
+            Documents::packed(rows.iter().map(|r| r.as_ref().iter().map(|e| e.ids.len()).collect::<Vec<_>>()));
+        let lengths: Vec<usize> = (0..rows.len()).map(|row| documents.tokens(row)).collect();
         let width = lengths.iter().copied().max().unwrap_or(0).next_multiple_of(multiple.max(1));
-        let mut input_ids = Vec::with_capacity(examples.len() * width);
-        let mut labels = Vec::with_capacity(examples.len() * width);
-        for (row, example) in examples.iter().enumerate() {
-            input_ids.extend_from_slice(&example.ids);
+        let mut input_ids = Vec::with_capacity(rows.len() * width);
+        let mut labels = Vec::with_capacity(rows.len() * width);
+        for (row, packed) in rows.iter().enumerate() {
+            for (i, example) in packed.as_ref().iter().enumerate() {
+                input_ids.extend_from_slice(&example.ids);
+                let begin = labels.len();
+                labels.extend_from_slice(&example.labels);
+                // What stands before it is another's end.
+                if let Some(first) = labels.get_mut(begin).filter(|_| i > 0) {
+                    *first = IGNORE_INDEX;
+                }
+            }
             input_ids.resize((row + 1) * width, pad_id);
-            labels.extend_from_slice(&example.labels);
             labels.resize((row + 1) * width, IGNORE_INDEX);
         }
         Batch {
-            rows: examples.len(),
+            rows: rows.len(),
             width,
             input_ids,
             labels,
             tokens: lengths.iter().sum(),
             lengths,
-            label_tokens: examples.iter().map(|e| e.label_tokens()).sum(),
+            documents,
+            label_tokens: examples().map(|e| e.label_tokens()).sum(),
             weight: 1.0,
-            indices: examples.iter().map(|e| e.source).collect(),
+            indices: examples().map(|e| e.source).collect(),
         }
+    }
+
+    /// Share of the rectangle's places that hold tokens, 0..1; the others are padding.
+    pub fn useful_share(&self) -> f64 {
+        self.tokens as f64 / (self.rows * self.width).max(1) as f64
     }
 
     /// `[rows, width]`: 1 on tokens, 0 on padding.
@@ -109,6 +135,19 @@ mod tests {
         assert_eq!(batch.attention_mask(), [1, 1, 1, 1, 1, 0]);
         assert_eq!((batch.tokens, batch.label_tokens), (5, 2 + 1));
         assert_eq!((batch.lengths.as_slice(), batch.indices.as_slice()), (&[3, 2][..], &[3, 8][..]));
+    }
+
+    /// Protects packed rows: examples one behind the other, the label of each one's first token taken away, bounds kept.
+    #[test]
+    fn packs_several_into_a_row() {
+        let rows = [vec![example(&[5u32, 6, 9], 0, 3), example(&[7u32, 9], 0, 8)], vec![example(&[4u32, 9], 1, 1)]];
+        let batch = Batch::packed(&rows, 0, 4);
+        assert_eq!((batch.rows, batch.width, batch.documents.count()), (2, 8, 3));
+        assert_eq!(batch.input_ids, [5, 6, 9, 7, 9, 0, 0, 0, 4, 9, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(batch.labels[..6], [5, 6, 9, -100, 9, -100]);
+        assert_eq!((batch.lengths.as_slice(), batch.indices.as_slice()), (&[5, 2][..], &[3, 8, 1][..]));
+        assert_eq!((batch.tokens, batch.label_tokens, batch.useful_share()), (7, 2 + 1 + 1, 7.0 / 16.0));
+        assert_eq!(batch.documents, Documents::packed([vec![3, 2], vec![2]]));
     }
 
     /// Protects the view of a batch at a pause: what is learned is marked, padding is left out, row by row.

@@ -4,13 +4,14 @@
 //! `sum_j (n_j / sum_k n_k) * mean_j`: a batch's weight is `n_j / sum_k n_k`, over the batches the window really has, so
 //! the last, shorter one is weighted right too. (The mean of means, `1 / count`, is there as [`Weighting::Batches`].)
 //!
-//! The order is a function of `(seed, epoch)` alone, so `(epoch, window)` is all that a saved run needs to go on.
+//! The order is a function of `(seed, epoch)` alone, so `(epoch, window)` is all that a saved run needs to go on. With
+//! packing, so is what shares a row; how many windows an epoch has then differs a little from epoch to epoch.
 
 use super::batch::Batch;
+use super::plan::Plan;
 use super::split::Subset;
-use super::tokenize::Tokenized;
+use super::tokenize::{Example, Tokenized};
 use crate::engine::error::{Error, Result, unknown_name};
-use crate::engine::rng::{permutation, philox};
 use std::sync::Arc;
 
 /// What a micro-batch's mean loss counts for in its window.
@@ -37,8 +38,12 @@ impl Weighting {
 /// How a tokenized set is walked through in one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Examples of a micro-batch, at least 1.
+    /// Rows of a micro-batch, at least 1.
     pub size: usize,
+    /// Most places of a micro-batch, padding included; `size` may end it sooner.
+    pub max_tokens: Option<usize>,
+    /// Puts several examples into one row, of at most so many tokens.
+    pub pack: Option<usize>,
     /// Micro-batches of a window, at least 1.
     pub accumulate: usize,
     /// Whether each epoch has its own random order.
@@ -49,7 +54,8 @@ pub struct LoaderOptions {
     pub epoch: u64,
     /// Windows to leave out at the beginning: those that a resumed run has done.
     pub skip: usize,
-    /// Whether to leave out a last window with fewer than `size * accumulate` examples.
+    /// Whether to leave out a last window with fewer than `size * accumulate` rows (with a token budget, than
+    /// `accumulate` micro-batches).
     pub drop_last: bool,
     /// Row widths are multiples of this, 1 to 4096.
     pub pad_to_multiple: usize,
@@ -63,6 +69,8 @@ impl Default for LoaderOptions {
     fn default() -> Self {
         LoaderOptions {
             size: 1,
+            max_tokens: None,
+            pack: None,
             accumulate: 1,
             shuffle: true,
             seed: 0,
@@ -76,13 +84,71 @@ impl Default for LoaderOptions {
     }
 }
 
+impl LoaderOptions {
+    /// Refuses what makes no sense whatever the set.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("size", self.size),
+            ("accumulate", self.accumulate),
+            ("max_tokens", self.max_tokens.unwrap_or(1)),
+            ("pack_len", self.pack.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return Err(Error::config(format!("batches: {name} is 0, but must be at least 1")));
+            }
+        }
+        if !(1..=4096).contains(&self.pad_to_multiple) {
+            return Err(Error::config(format!(
+                "batches: pad_to_multiple is {}, but must be from 1 to 4096",
+                self.pad_to_multiple
+            )));
+        }
+        if self.pack.is_some() && self.group_by_length {
+            return Err(Error::config_help(
+                "batches: pack and group_by_length are two ways to save padding, and exclude each other",
+                "packing saves more; leave out group_by_length",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Gives the micro-batches of one window their weights.
+    pub(super) fn weigh(&self, window: &mut [Batch]) {
+        let labels: usize = window.iter().map(|b| b.label_tokens).sum();
+        let count = window.len();
+        for batch in window {
+            batch.weight = match self.weighting {
+                // A tokenized set holds only examples with labels, so the sum is not 0.
+                Weighting::Tokens => batch.label_tokens as f64 / labels as f64,
+                Weighting::Batches => 1.0 / count as f64,
+            };
+        }
+    }
+}
+
+/// What the micro-batches of an epoch hold, and how much of it is of use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct Usage {
+    /// Micro-batches.
+    pub batches: usize,
+    /// Rows of all of them.
+    pub rows: usize,
+    /// Examples in those rows.
+    pub documents: usize,
+    /// Tokens of the examples.
+    pub tokens: usize,
+    /// Places of the rectangles, padding included.
+    pub places: usize,
+    /// Share of the places that hold tokens, 0..1.
+    pub useful_share: f64,
+}
+
 /// The windows of one epoch, in order: an iterator that collates as it goes and shares the examples.
 #[derive(Debug, Clone)]
 pub struct Windows {
     data: Tokenized,
-    order: Arc<[usize]>,
+    plan: Arc<Plan>,
     options: LoaderOptions,
-    per_window: usize,
     next: usize,
     total: usize,
 }
@@ -91,29 +157,35 @@ impl Windows {
     /// Decides the order of one epoch over `data`.
     ///
     /// # Errors
-    /// [`Error::Config`] for an empty set, a size or count of 0, `drop_last` that would leave nothing, and a `skip`
-    /// beyond the end (the set or the batch size is not what it was when the position was saved).
+    /// [`Error::Config`] for an empty set, a size or count of 0, `drop_last` that would leave nothing, examples that are
+    /// longer than a packed row or a token budget, and a `skip` beyond the end (the set or the batch size is not what it
+    /// was when the position was saved).
     pub fn new(data: &Tokenized, options: LoaderOptions) -> Result<Self> {
         let n = data.len();
         if n == 0 {
             return Err(Error::config("the set has no examples to make batches of"));
         }
-        for (name, value) in [("size", options.size), ("accumulate", options.accumulate)] {
-            if value == 0 {
-                return Err(Error::config(format!("batches: {name} is 0, but must be at least 1")));
-            }
-        }
-        if !(1..=4096).contains(&options.pad_to_multiple) {
-            return Err(Error::config(format!(
-                "batches: pad_to_multiple is {}, but must be from 1 to 4096",
-                options.pad_to_multiple
-            )));
-        }
+        options.check()?;
+        let plan = Plan::new(n, |i| data.examples()[i].ids.len(), &options)?;
         let per_window = options.size.saturating_mul(options.accumulate);
-        let total = if options.drop_last { n / per_window } else { n.div_ceil(per_window) };
+        let total = match (options.drop_last, options.max_tokens) {
+            (false, _) => plan.batches().div_ceil(options.accumulate),
+            (true, None) => plan.rows() / per_window,
+            (true, Some(_)) => plan.batches() / options.accumulate,
+        };
         if total == 0 {
+            let (rows, what) = (plan.rows(), if options.pack.is_some() { "rows" } else { "examples" });
             return Err(Error::config_help(
-                format!("batches: drop_last leaves nothing: {n} examples do not fill one window of {per_window}"),
+                match options.max_tokens {
+                    None => format!(
+                        "batches: drop_last leaves nothing: {rows} {what} do not fill one window of {per_window}"
+                    ),
+                    Some(_) => format!(
+                        "batches: drop_last leaves nothing: {} batches do not fill one window of {}",
+                        plan.batches(),
+                        options.accumulate
+                    ),
+                },
                 "lower size or accumulate, or use drop_last: false",
             ));
         }
@@ -123,8 +195,7 @@ impl Windows {
                 "a position is only good for the data and batch size it was saved with",
             ));
         }
-        let order = order(data, &options).into();
-        Ok(Windows { data: data.clone(), order, next: options.skip, options, per_window, total })
+        Ok(Windows { data: data.clone(), plan: Arc::new(plan), next: options.skip, options, total })
     }
 
     /// Windows of the whole epoch, skipped ones included.
@@ -136,33 +207,31 @@ impl Windows {
     pub fn position(&self) -> (u64, usize) {
         (self.options.epoch, self.next)
     }
-}
 
-/// Positions in `data` in the order of this epoch.
-fn order(data: &Tokenized, options: &LoaderOptions) -> Vec<usize> {
-    let n = data.len();
-    let words = philox(options.seed, options.epoch);
-    let key = u64::from(words[0]) << 32 | u64::from(words[1]);
-    let shuffled = if options.shuffle { permutation(n, key) } else { (0..n).collect() };
-    if !options.group_by_length {
-        return shuffled;
+    /// What the whole epoch's micro-batches hold.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage { batches: self.batches(0..self.total).len(), ..Usage::default() };
+        for batch in self.batches(0..self.total) {
+            let (mut rows, mut widest) = (0, 0);
+            for row in self.plan.batch(batch) {
+                let tokens: usize = row.iter().map(|i| self.data.examples()[*i].ids.len()).sum();
+                (rows, widest) = (rows + 1, widest.max(tokens));
+                usage.documents += row.len();
+                usage.tokens += tokens;
+            }
+            usage.rows += rows;
+            usage.places += rows * widest.next_multiple_of(self.options.pad_to_multiple);
+        }
+        usage.useful_share = usage.tokens as f64 / usage.places.max(1) as f64;
+        usage
     }
-    // Sorting within stretches of many batches, as the Hugging Face length-grouped sampler does, keeps some randomness.
-    const BATCHES: usize = 50;
-    let size = options.size.min(n);
-    let length = |&i: &usize| data.examples()[i].ids.len();
-    let mut sorted = shuffled;
-    for stretch in sorted.chunks_mut(size.saturating_mul(BATCHES)) {
-        stretch.sort_by_key(length); // stable: ties stay in shuffled order
+
+    /// The micro-batches of `windows`.
+    fn batches(&self, windows: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let each = self.options.accumulate;
+        let end = windows.end.saturating_mul(each).min(self.plan.batches());
+        windows.start.saturating_mul(each).min(end)..end
     }
-    if !options.shuffle {
-        return sorted;
-    }
-    let whole = n / size;
-    let batches = permutation(whole, key ^ u64::from(words[2]));
-    let mut grouped: Vec<usize> = batches.iter().flat_map(|&b| sorted[b * size..(b + 1) * size].to_vec()).collect();
-    grouped.extend_from_slice(&sorted[whole * size..]);
-    grouped
 }
 
 impl Iterator for Windows {
@@ -173,24 +242,15 @@ impl Iterator for Windows {
         if self.next >= self.total {
             return None;
         }
-        // `next < total` keeps the start within the set; the end of the last window may lie beyond it.
-        let start = self.next * self.per_window;
-        let end = start.saturating_add(self.per_window).min(self.order.len());
+        let batches = self.batches(self.next..self.next + 1);
         self.next += 1;
-        let collate = |positions: &[usize]| {
-            let examples: Vec<_> = positions.iter().map(|&i| self.data.examples()[i].clone()).collect();
-            Batch::collate(&examples, self.data.pad_id(), self.options.pad_to_multiple)
+        let example = |i: &usize| self.data.examples()[*i].clone();
+        let collate = |batch: usize| {
+            let rows = self.plan.batch(batch).map(|row| row.iter().map(example).collect::<Vec<Arc<Example>>>());
+            Batch::packed(rows, self.data.pad_id(), self.options.pad_to_multiple)
         };
-        let mut window: Vec<Batch> = self.order[start..end].chunks(self.options.size).map(collate).collect();
-        let labels: usize = window.iter().map(|b| b.label_tokens).sum();
-        let count = window.len();
-        for batch in &mut window {
-            batch.weight = match self.options.weighting {
-                // A tokenized set holds only examples with labels, so the sum is not 0.
-                Weighting::Tokens => batch.label_tokens as f64 / labels as f64,
-                Weighting::Batches => 1.0 / count as f64,
-            };
-        }
+        let mut window: Vec<Batch> = batches.map(collate).collect();
+        self.options.weigh(&mut window);
         Some(window)
     }
 
@@ -246,6 +306,7 @@ mod tests {
             epoch: random.below(3, 4) as u64,
             pad_to_multiple: 1 + random.below(4, 9),
             group_by_length: flag(5),
+            pack: (flag(7) && !flag(5)).then_some(31 + random.below(8, 60)),
             weighting: if flag(6) { Weighting::Tokens } else { Weighting::Batches },
             ..LoaderOptions::default()
         }
@@ -264,7 +325,9 @@ mod tests {
             let windows = data.windows(options.clone()).unwrap();
             assert_eq!(windows.len(), windows.total());
             let all: Vec<_> = windows.collect();
-            assert_eq!(all.len(), n.div_ceil(options.size * options.accumulate));
+            let rows: usize = all.iter().flatten().map(|b| b.rows).sum();
+            assert!(options.pack.is_some() || rows == n);
+            assert_eq!(all.len(), rows.div_ceil(options.size * options.accumulate));
             for (w, window) in all.iter().enumerate() {
                 let last = w + 1 == all.len();
                 assert!(last || window.len() == options.accumulate, "seed {seed}");
@@ -291,7 +354,8 @@ mod tests {
             for window in data.windows(options).unwrap() {
                 // Any loss per token will do; this one differs from token to token.
                 let losses = |b: &Batch| -> Vec<f64> {
-                    let predicted = |i: &usize| !i.is_multiple_of(b.width) && b.labels[*i] != -100;
+                    let begins = |i: usize| i.is_multiple_of(b.width) || b.documents.begins(i / b.width, i % b.width);
+                    let predicted = |i: &usize| !begins(*i) && b.labels[*i] != -100;
                     (0..b.labels.len()).filter(predicted).map(|i| (b.labels[i] as f64 * 0.7 + i as f64).sin()).collect()
                 };
                 let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
@@ -343,11 +407,16 @@ mod tests {
             for batch in data.windows(options(seed)).unwrap().flatten() {
                 let mask = batch.attention_mask();
                 assert_eq!(mask.iter().filter(|&&m| m == 1).count(), batch.tokens);
+                let mut next = 0;
                 for row in 0..batch.rows {
                     let cells = row * batch.width..(row + 1) * batch.width;
                     let (ids, labels) = (&batch.input_ids[cells.clone()], &batch.labels[cells]);
                     let length = batch.lengths[row];
-                    assert!(ids[..length].iter().all(|&id| id == batch.indices[row] as u32 % 256));
+                    for document in batch.documents.of_row(row) {
+                        let id = batch.indices[next] as u32 % 256;
+                        assert!(ids[document].iter().all(|&other| other == id));
+                        next += 1;
+                    }
                     assert!(ids[length..].iter().all(|&id| id == PAD) && labels[length..].iter().all(|&l| l == -100));
                 }
                 assert_eq!(batch.width % options(seed).pad_to_multiple, 0);
@@ -381,6 +450,86 @@ mod tests {
         };
         let (plain, grouped, tokens) = (cells(false), cells(true), data.stats().tokens);
         assert!(grouped - tokens < (plain - tokens) / 4, "plain {plain}, grouped {grouped}, tokens {tokens}");
+    }
+
+    /// Protects what packing is for, and the figure that says so: nearly every place holds a token.
+    #[test]
+    fn packing_saves_padding() {
+        let data = set(400, 9);
+        let usage = |pack| {
+            let windows = data.windows(LoaderOptions { size: 8, pack, ..LoaderOptions::default() }).unwrap();
+            let usage = windows.usage();
+            let batches: Vec<Batch> = windows.flatten().collect();
+            let places: usize = batches.iter().map(|b| b.rows * b.width).sum();
+            assert_eq!((usage.batches, usage.places), (batches.len(), places));
+            assert_eq!((usage.documents, usage.tokens), (400, data.stats().tokens));
+            usage
+        };
+        let (padded, packed) = (usage(None), usage(Some(64)));
+        assert!(padded.useful_share < 0.7 && packed.useful_share > 0.97, "{padded:?} {packed:?}");
+        assert_eq!(padded.rows, 400);
+        assert!(packed.rows < 400 * 17 / 64 + 2, "{packed:?}");
+        let short = LoaderOptions { pack: Some(20), ..LoaderOptions::default() };
+        let said = data.windows(short).unwrap_err().to_string();
+        assert!(said.contains("an example has 31 tokens, and pack_len is 20"), "{said}");
+        let both = LoaderOptions { pack: Some(64), group_by_length: true, ..LoaderOptions::default() };
+        assert!(data.windows(both).is_err());
+    }
+
+    /// Protects memory where lengths differ much: no micro-batch has more places than its budget, and none is wasted.
+    #[test]
+    fn batches_keep_a_token_budget() {
+        let data = set(300, 4);
+        for (pack, group_by_length) in [(None, false), (None, true), (Some(64), false)] {
+            let options = LoaderOptions {
+                size: usize::MAX,
+                max_tokens: Some(128),
+                pad_to_multiple: 4,
+                pack,
+                group_by_length,
+                accumulate: 3,
+                ..LoaderOptions::default()
+            };
+            let all: Vec<Vec<Batch>> = data.windows(options.clone()).unwrap().collect();
+            let batches: Vec<&Batch> = all.iter().flatten().collect();
+            assert!(batches.iter().all(|b| b.rows * b.width <= 128));
+            assert!(all[..all.len() - 1].iter().all(|w| w.len() == 3));
+            let mean = batches.iter().map(|b| b.rows * b.width).sum::<usize>() / batches.len();
+            assert!(mean > 96, "{mean} places of 128");
+            let mut seen = indices(all.into_iter());
+            seen.sort_unstable();
+            assert_eq!(seen, (0..300).collect::<Vec<_>>());
+            let tight = LoaderOptions { max_tokens: Some(20), ..options };
+            assert!(data.windows(tight).unwrap_err().to_string().contains("max_tokens is 20"));
+        }
+    }
+
+    /// Protects runs on other machines: order and rows do not depend on how many threads tokenize or collate.
+    #[test]
+    fn threads_do_not_change_the_order() {
+        use crate::engine::data::record::{Dataset, Record};
+        use crate::engine::data::tokenize::{TokenizeOptions, tokenize};
+        let text = |i: usize| "word ".repeat(1 + i * 7 % 13);
+        let records = Dataset::new("t", (0..200).map(|i| Record::new(text(i), "", text(i + 3))));
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let data = tokenize(&records, Toy::shared(), &TokenizeOptions::default()).unwrap();
+                let options = |pack, group_by_length| LoaderOptions {
+                    size: 3,
+                    accumulate: 2,
+                    seed: 5,
+                    epoch: 1,
+                    pack,
+                    group_by_length,
+                    ..LoaderOptions::default()
+                };
+                [(None, false), (None, true), (Some(600), false)]
+                    .map(|(pack, grouped)| data.windows(options(pack, grouped)).unwrap().collect::<Vec<_>>())
+            })
+        };
+        let one = with(1);
+        assert!(one == with(2) && one == with(5));
     }
 
     /// Protects drop_last and the refusal of sizes that cannot work, huge ones included.

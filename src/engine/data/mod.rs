@@ -5,7 +5,8 @@
 //! forms    rows -> records: instructions, completions, conversations (turns), documents
 //! split    any set -> subsets by index        template Record -> prompt and response text
 //! tokenize Dataset -> Tokenized (ids, labels, what was cut and dropped)
-//! loader   Tokenized -> optimizer windows     batch    examples -> one padded micro-batch
+//! loader   Tokenized -> optimizer windows     batch    examples -> one padded or packed micro-batch
+//! plan     order, rows (packing) and micro-batches of an epoch, by position
 //! metrics  answers -> exact match, ROUGE-L; losses -> mean and perplexity
 //! ```
 //!
@@ -20,7 +21,9 @@ pub mod forms;
 mod json;
 pub mod loader;
 pub mod metrics;
+mod packing;
 mod parquet;
+mod plan;
 pub mod record;
 pub mod rows;
 mod sets;

@@ -127,6 +127,7 @@ pub struct Tokenized {
     examples: Arc<[Arc<Example>]>,
     dropped: Arc<[usize]>,
     pad_id: u32,
+    max_seq_len: usize,
     tokenizer: Arc<dyn TextTokenizer>,
 }
 
@@ -177,6 +178,7 @@ pub fn tokenize(data: &Dataset, tokenizer: Arc<dyn TextTokenizer>, options: &Tok
         dropped: dropped.iter().map(|e| e.source).collect(),
         // Padding is neither attended to nor labelled, so any valid id serves where the tokenizer names none.
         pad_id: tokenizer.pad_id().or(tokenizer.eos_id()).unwrap_or(0),
+        max_seq_len: options.max_seq_len,
         tokenizer,
     })
 }
@@ -224,6 +226,7 @@ impl Tokenized {
         }
         let pad_id = tokenizer.pad_id().or(tokenizer.eos_id()).unwrap_or(0);
         Ok(Tokenized {
+            max_seq_len: examples.iter().map(|e| e.ids.len()).max().unwrap_or(0),
             examples: examples.into_iter().map(Arc::new).collect(),
             dropped: Arc::new([]),
             pad_id,
@@ -244,6 +247,11 @@ impl Tokenized {
     /// The id that fills short rows: the tokenizer's padding token, else its EOS, else 0.
     pub fn pad_id(&self) -> u32 {
         self.pad_id
+    }
+
+    /// The longest that an example may be, in tokens: what it was tokenized with.
+    pub fn max_seq_len(&self) -> usize {
+        self.max_seq_len
     }
 
     /// The same set padded with `pad_id`, for a model whose vocabulary lacks the tokenizer's padding token.

@@ -6,6 +6,7 @@ use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::Result;
 use crate::engine::lora::Linear;
 use crate::engine::ops::attention::{AttentionConfig, attention};
+use crate::engine::ops::documents::Documents;
 use crate::engine::ops::rope::{RopeStyle, rope};
 use candle_core::Tensor as Value;
 
@@ -16,8 +17,8 @@ pub struct Span {
     pub cos: Value,
     /// RoPE's sines, of the same shape.
     pub sin: Value,
-    /// Tokens of each row that are not padding; `None`: all.
-    pub lengths: Option<Vec<usize>>,
+    /// Tokens of each row that are not padding, by document; `None`: all, each row of one document.
+    pub documents: Option<Documents>,
     /// Tokens that the cache holds of each row, where rows have lengths of their own: each is given one token more.
     pub rows: Option<Vec<usize>>,
     /// Whether dropout acts.
@@ -61,7 +62,7 @@ impl Attention {
         let v = heads(self.v_proj.forward(x, span.training)?, self.kv_heads)?;
         let q = rope(&q, &span.cos, &span.sin, RopeStyle::HalfSplit)?;
         let k = rope(&k, &span.cos, &span.sin, RopeStyle::HalfSplit)?;
-        let config = AttentionConfig { causal: true, scale: None, lengths: span.lengths.clone() };
+        let config = AttentionConfig { causal: true, scale: None, documents: span.documents.clone() };
         let out = match cache {
             None => attention(&q, &k, &v, &config)?,
             Some(cache) => {
@@ -73,8 +74,9 @@ impl Attention {
                     // The one query of a row is its last token, so lengths say all that a causal mask would.
                     Some(lens) => {
                         let (k, v) = cache.append_each(k.value(), v.value(), lens)?;
-                        let lengths = Some(lens.iter().map(|n| n + 1).collect());
-                        (k, v, AttentionConfig { causal: false, lengths, ..config })
+                        let lengths: Vec<usize> = lens.iter().map(|n| n + 1).collect();
+                        let documents = Some(Documents::one_each(&lengths));
+                        (k, v, AttentionConfig { causal: false, documents, ..config })
                     }
                 };
                 attention(&q, &Tensor::new(k), &Tensor::new(v), &config)?

@@ -7,7 +7,7 @@ use super::cache::KvCache;
 use super::model::Llama;
 use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
-use crate::engine::ops::embedding::embedding;
+use crate::engine::ops::{documents::Documents, embedding::embedding};
 use crate::engine::{interrupt, ops};
 use candle_core::{D, Tensor as Value};
 
@@ -33,7 +33,7 @@ impl Llama {
             ids.resize(ids.len() + width - prompt.len(), 0);
         }
         let ids = Value::from_vec(ids, (lens.len(), width), &self.device)?;
-        let x = self.hidden(&ids, Some(&lens), Some(cache))?;
+        let x = self.hidden(&ids, Some(&Documents::one_each(&lens)), Some(cache))?;
         cache.set_rows(&lens);
         let last: Vec<u32> = lens.iter().enumerate().map(|(row, len)| (row * width + len - 1) as u32).collect();
         let last = Value::new(last.as_slice(), &self.device)?;
@@ -56,7 +56,7 @@ impl Llama {
         }
         let (cos, sin) = self.positions.at(&lens)?; // [rows, head_dim / 2]
         let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
-        let span = Span { cos, sin, lengths: None, rows: Some(lens), training: self.training };
+        let span = Span { cos, sin, documents: None, rows: Some(lens), training: self.training };
         let ids = Value::from_slice(ids, (ids.len(), 1), &self.device)?;
         let mut x = embedding(self.embed.tensor()?, &ids)?;
         for (i, block) in self.blocks.iter().enumerate() {

@@ -9,7 +9,7 @@ use crate::engine::autograd::{Tensor, checkpoint, checkpoint::Segment};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
 use crate::engine::lora::LoraConfig;
-use crate::engine::ops::{embedding::embedding, linear::linear, rms_norm::rms_norm};
+use crate::engine::ops::{documents::Documents, embedding::embedding, linear::linear, rms_norm::rms_norm};
 use crate::engine::param::Param;
 use crate::engine::tokenizer::Tokenizer;
 use candle_core::{DType, Device, Tensor as Value};
@@ -53,32 +53,45 @@ impl Llama {
 
     /// The residual stream after the last block, before the final norm: `[batch, seq, hidden]`.
     ///
-    /// `ids` are `[batch, seq]`; `lengths` says how many of each row are not padding (on the right). With a cache the
-    /// tokens follow those already in it.
+    /// `ids` are `[batch, seq]`; `documents` says what of each row is not padding (on the right), and which documents it
+    /// holds: each is computed as if it were alone, from position 0. With a cache the tokens follow those already in it.
     ///
     /// # Errors
-    /// If an id is outside the vocabulary, the sequence is longer than the model's positions, or Ctrl-C was pressed.
-    pub fn hidden(&self, ids: &Value, lengths: Option<&[usize]>, cache: Option<&mut KvCache>) -> Result<Tensor> {
-        let (_, seq) = ids.dims2().map_err(|_| {
+    /// If an id is outside the vocabulary, a document is longer than the model's positions, several stand in a row with a
+    /// cache, or Ctrl-C was pressed.
+    pub fn hidden(&self, ids: &Value, documents: Option<&Documents>, cache: Option<&mut KvCache>) -> Result<Tensor> {
+        let (batch, seq) = ids.dims2().map_err(|_| {
             Error::shape_help(
                 "forward",
                 format!("ids must be [batch, seq], not {:?}", ids.dims()),
                 "unsqueeze(0) makes a batch of one",
             )
         })?;
+        documents.map_or(Ok(()), |d| d.check("forward", batch, seq))?;
+        let packed = documents.filter(|d| d.is_packed());
+        if packed.is_some() && cache.is_some() {
+            return Err(Error::config("a cache continues one text: it cannot hold several documents in a row"));
+        }
         let start = cache.as_ref().map_or(0, |c| c.len());
-        if start + seq > self.config.max_position_embeddings {
+        let longest = packed.map_or(start + seq, Documents::longest);
+        if longest > self.config.max_position_embeddings {
             return Err(Error::config_help(
                 format!(
-                    "a sequence of {} tokens is longer than the model's {} positions",
-                    start + seq,
+                    "a sequence of {longest} tokens is longer than the model's {} positions",
                     self.config.max_position_embeddings
                 ),
                 "shorten it, e.g. with max_seq_len",
             ));
         }
-        let (cos, sin) = self.positions.rows(start, seq)?;
-        let span = Span { cos, sin, lengths: lengths.map(<[usize]>::to_vec), rows: None, training: self.training };
+        let (cos, sin) = match packed {
+            None => self.positions.rows(start, seq)?,
+            Some(documents) => {
+                let (cos, sin) = self.positions.at(&documents.positions(seq))?; // [batch * seq, head_dim / 2]
+                let half = cos.dims()[1];
+                (cos.reshape((batch, seq, half))?, sin.reshape((batch, seq, half))?)
+            }
+        };
+        let span = Span { cos, sin, documents: documents.cloned(), rows: None, training: self.training };
         let mut x = embedding(self.embed.tensor()?, &ids.to_device(&self.device)?)?;
         if let Some(cache) = cache {
             for (i, block) in self.blocks.iter().enumerate() {
@@ -110,8 +123,8 @@ impl Llama {
     }
 
     /// Logits `[batch, seq, vocab]` of `ids` `[batch, seq]`, in autocast's dtype or the weights'.
-    pub fn forward(&self, ids: &Value, lengths: Option<&[usize]>) -> Result<Tensor> {
-        let x = self.hidden(ids, lengths, None)?;
+    pub fn forward(&self, ids: &Value, documents: Option<&Documents>) -> Result<Tensor> {
+        let x = self.hidden(ids, documents, None)?;
         self.project(&x)
     }
 

@@ -6,6 +6,7 @@ use super::model::Llama;
 use crate::engine::autograd::{Autocast, autocast_guard, stats};
 use crate::engine::error::Result;
 use crate::engine::lora::{LoraConfig, Targets};
+use crate::engine::ops::documents::Documents;
 use crate::engine::{memory, rng};
 use candle_core::{DType, Device, Tensor as Value};
 
@@ -89,7 +90,7 @@ fn checkpointing_changes_no_bit() -> Result<()> {
         model.checkpoint_every = every;
         let (ids, labels) = batch();
         rng::seed(17);
-        let loss = model.loss(&ids, &labels, Some(&[12, 12]))?.mean;
+        let loss = model.loss(&ids, &labels, Some(&Documents::one_each(&[12, 12])))?.mean;
         loss.backward()?;
         let after = rng::state();
         Ok((loss.item()?.to_bits(), grads(&model), after))
@@ -112,7 +113,7 @@ fn padding_changes_nothing() -> Result<()> {
         let mut labels = labels[..12].to_vec();
         labels.resize(width, -100);
         let ids = Value::from_vec(padded, (1, width), &Device::Cpu)?;
-        let loss = model.loss(&ids, &labels, Some(&[12]))?.mean;
+        let loss = model.loss(&ids, &labels, Some(&Documents::one_each(&[12])))?.mean;
         loss.backward()?;
         Ok((loss.item()?, grads(&model)))
     };

@@ -1,19 +1,22 @@
 //! Scaled dot-product attention with grouped-query heads: `softmax(scale * Q K^T + mask) V`.
 //!
 //! On the CPU the scores of one block of query rows exist at a time, forward and backward: memory is linear in the
-//! sequence length. Kept for backward: q, k, v, the result, and the log-sum-exp of each row; the probabilities are
+//! sequence length. A block lies within one document and is multiplied with the keys that its rows see, and no others:
+//! a row of several documents costs what they cost apart, and gives the same bits. Kept for backward: q, k, v, the result, and the log-sum-exp of each row; the probabilities are
 //! computed again. With `P = exp(S - lse)` and `delta = rowsum(dO * O)`:
 //! `dV = P^T dO`, `dS = P * (dO V^T - delta)`, `dQ = scale * dS K`, `dK = scale * dS^T Q`.
 //!
 //! Source: Vaswani et al. 2017; Ainslie et al., "GQA", 2023; the backward as in Dao et al., "FlashAttention", 2022.
 
 use super::cpu::{self, Exp, acc, accumulator, dispatch_acc, prepared, slices};
+use super::documents::{Block, Documents, blocks};
 use super::gemm::{Mat, gemm};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use candle_core::{D, DType, Device, Tensor as Value};
 use num_traits::Float;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// What attends to what.
 #[derive(Debug, Clone, Default)]
@@ -22,9 +25,10 @@ pub struct AttentionConfig {
     pub causal: bool,
     /// Factor on the scores; `1 / sqrt(head_dim)` if `None`.
     pub scale: Option<f64>,
-    /// Keys of each batch row that are not padding (right padding); all of them if `None`. With `causal`, padding
-    /// queries give zeros.
-    pub lengths: Option<Vec<usize>>,
+    /// Keys of each batch row that are not padding, and the documents they belong to; all keys are of one if `None`.
+    /// Attention never crosses from one document to another, for which queries and keys must be as many. With `causal`,
+    /// padding queries give zeros.
+    pub documents: Option<Documents>,
 }
 
 /// Attention of `q` `[batch, queries, heads, head_dim]` over `k` and `v` `[batch, keys, kv_heads, head_dim]`; `heads` is
@@ -42,9 +46,6 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, config: &AttentionConfig) -
     }))
 }
 
-/// Query rows whose scores exist at once.
-const BLOCK: usize = 64;
-
 struct Geometry {
     batch: usize,
     queries: usize,
@@ -54,7 +55,10 @@ struct Geometry {
     head_dim: usize,
     causal: bool,
     scale: f64,
-    lengths: Option<Vec<usize>>,
+    /// What batch row `b` computes; rows that follow have what the last of these has.
+    blocks: Vec<Vec<Block>>,
+    /// Whether there may be queries that see nothing.
+    padded: bool,
 }
 
 impl Geometry {
@@ -94,11 +98,18 @@ impl Geometry {
             .about("k", k.dtype())
             .about("v", v.dtype()));
         }
-        if let Some(lengths) = &config.lengths
-            && (lengths.len() != batch || lengths.iter().any(|n| *n > keys))
-        {
-            return Err(wrong(format!("lengths {lengths:?} must be {batch} numbers up to {keys}")));
+        if let Some(documents) = &config.documents {
+            documents.check("attention", batch, keys)?;
+            if documents.is_packed() && queries != keys {
+                return Err(wrong(format!("with several documents in a row, {queries} queries need as many keys")));
+            }
         }
+        let bounds: Vec<&[usize]> = match &config.documents {
+            Some(documents) => (0..batch).map(|b| documents.bounds(b)).collect(),
+            None => vec![&[][..]],
+        };
+        let shift = if config.causal { keys - queries } else { 0 };
+        let blocks = bounds.into_iter().map(|bounds| blocks(bounds, queries, keys, shift, config.causal)).collect();
         Ok(Geometry {
             batch,
             queries,
@@ -108,26 +119,18 @@ impl Geometry {
             head_dim,
             causal: config.causal,
             scale: config.scale.unwrap_or(1.0 / (head_dim as f64).sqrt()),
-            lengths: config.lengths.clone(),
+            blocks,
+            padded: config.documents.is_some(),
         })
     }
 
-    /// Keys that query `i` of batch row `b` sees: the first so many.
-    fn visible(&self, b: usize, i: usize) -> usize {
-        let len = self.lengths.as_ref().map_or(self.keys, |l| l[b]);
-        if !self.causal {
-            return len;
-        }
-        let position = i + self.keys - self.queries;
-        if position < len { position + 1 } else { 0 }
+    fn blocks(&self, b: usize) -> &[Block] {
+        &self.blocks[b.min(self.blocks.len() - 1)]
     }
 
-    fn rows(&self, block: usize) -> std::ops::Range<usize> {
-        block * BLOCK..((block + 1) * BLOCK).min(self.queries)
-    }
-
-    fn blocks(&self) -> usize {
-        self.queries.div_ceil(BLOCK)
+    /// How many of its block's keys query `i` sees: the first so many.
+    fn visible(&self, block: &Block, i: usize) -> usize {
+        if self.causal { i + 1 + self.keys - self.queries - block.keys.start } else { block.keys.len() }
     }
 
     fn forward(&self, q: &Value, k: &Value, v: &Value) -> Result<(Value, Value)> {
@@ -169,15 +172,7 @@ impl Geometry {
     }
 
     /// Rows of one head inside `[batch, seq, heads, head_dim]`.
-    fn head<'a, A>(
-        &self,
-        x: &'a [A],
-        seq: usize,
-        heads: usize,
-        b: usize,
-        h: usize,
-        rows: std::ops::Range<usize>,
-    ) -> Mat<'a, A> {
+    fn head<'a, A>(&self, x: &'a [A], seq: usize, heads: usize, b: usize, h: usize, rows: Range<usize>) -> Mat<'a, A> {
         let (d, n) = (self.head_dim, rows.len());
         if n == 0 || d == 0 {
             return Mat::new(&[], n, 0, d);
@@ -191,20 +186,16 @@ impl Geometry {
         let mut out = vec![A::zero(); self.queries * d];
         let mut lse = vec![A::infinity(); self.queries];
         let mut scores = Vec::new();
-        for block in 0..self.blocks() {
-            let rows = self.rows(block);
-            let width = rows.clone().map(|i| self.visible(b, i)).max().unwrap_or(0);
-            if width == 0 {
-                continue;
-            }
+        for block in self.blocks(b) {
+            let (rows, width) = (block.rows.clone(), block.keys.len());
             scores.clear();
             scores.resize(rows.len() * width, A::zero());
-            let keys = self.head(k, self.keys, self.kv_heads, b, kv, 0..width);
-            let values = self.head(v, self.keys, self.kv_heads, b, kv, 0..width);
+            let keys = self.head(k, self.keys, self.kv_heads, b, kv, block.keys.clone());
+            let values = self.head(v, self.keys, self.kv_heads, b, kv, block.keys.clone());
             let queries = self.head(q, self.queries, self.heads, b, h, rows.clone());
             gemm(&mut scores, width, queries, keys.t(), acc(self.scale), false, false);
             for (i, row) in rows.clone().zip(scores.chunks_mut(width)) {
-                let visible = self.visible(b, i);
+                let visible = self.visible(block, i);
                 row[visible..].fill(A::zero());
                 let row = &mut row[..visible];
                 let max = row.iter().fold(A::neg_infinity(), |m, x| Float::max(m, *x));
@@ -213,11 +204,9 @@ impl Geometry {
                     *x = (*x - max).fast_exp();
                     sum += *x;
                 }
-                if visible > 0 {
-                    let inverse = sum.recip();
-                    row.iter_mut().for_each(|x| *x *= inverse);
-                    lse[i] = max + sum.ln();
-                }
+                let inverse = sum.recip();
+                row.iter_mut().for_each(|x| *x *= inverse);
+                lse[i] = max + sum.ln();
             }
             gemm(
                 &mut out[rows.start * d..rows.end * d],
@@ -277,25 +266,21 @@ impl Geometry {
         let mut dq = vec![A::zero(); self.queries * d];
         let (mut dk, mut dv) = (vec![A::zero(); self.keys * d], vec![A::zero(); self.keys * d]);
         let (mut p, mut ds) = (Vec::new(), Vec::new());
-        for block in 0..self.blocks() {
-            let rows = self.rows(block);
+        for block in self.blocks(b) {
+            let (rows, width) = (block.rows.clone(), block.keys.len());
             let n = rows.len();
-            let width = rows.clone().map(|i| self.visible(b, i)).max().unwrap_or(0);
-            if width == 0 {
-                continue;
-            }
             for buffer in [&mut p, &mut ds] {
                 buffer.clear();
                 buffer.resize(n * width, A::zero());
             }
-            let keys = self.head(k, self.keys, self.kv_heads, b, kv, 0..width);
-            let values = self.head(v, self.keys, self.kv_heads, b, kv, 0..width);
+            let keys = self.head(k, self.keys, self.kv_heads, b, kv, block.keys.clone());
+            let values = self.head(v, self.keys, self.kv_heads, b, kv, block.keys.clone());
             let queries = self.head(q, self.queries, self.heads, b, h, rows.clone());
             let grads = self.head(dy, self.queries, self.heads, b, h, rows.clone());
             gemm(&mut p, width, queries, keys.t(), acc(self.scale), false, false);
             gemm(&mut ds, width, grads, values.t(), A::one(), false, false);
             for (r, i) in rows.clone().enumerate() {
-                let visible = self.visible(b, i);
+                let visible = self.visible(block, i);
                 let at = ((b * self.queries + i) * self.heads + h) * d;
                 let delta = o[at..at + d].iter().zip(&dy[at..at + d]).fold(A::zero(), |s, (o, g)| s + *o * *g);
                 let (p, ds) = (&mut p[r * width..(r + 1) * width], &mut ds[r * width..(r + 1) * width]);
@@ -308,24 +293,27 @@ impl Geometry {
             }
             let (p, ds) = (Mat::new(&p, n, width, width), Mat::new(&ds, n, width, width));
             gemm(&mut dq[rows.start * d..rows.end * d], d, ds, keys, acc(self.scale), false, false);
-            gemm(&mut dk[..width * d], d, ds.t(), queries, acc(self.scale), true, false);
-            gemm(&mut dv[..width * d], d, p.t(), grads, A::one(), true, false);
+            let seen = block.keys.start * d..block.keys.end * d;
+            gemm(&mut dk[seen.clone()], d, ds.t(), queries, acc(self.scale), true, false);
+            gemm(&mut dv[seen], d, p.t(), grads, A::one(), true, false);
         }
         [dq, dk, dv]
     }
 
     /// Zeros where a key is seen, minus infinity where not: `[batch or 1, 1, queries, keys]`.
     fn mask(&self, dtype: DType, device: &Device) -> Result<Value> {
-        let rows = if self.lengths.is_some() { self.batch } else { 1 };
-        let mut mask = Vec::with_capacity(rows * self.queries * self.keys);
-        for b in 0..rows {
-            for i in 0..self.queries {
-                // A padding query sees the first key: a row of minus infinities would be NaN; it is zeroed below.
-                let visible = self.visible(b, i).max(1);
-                mask.extend((0..self.keys).map(|j| if j < visible { 0f32 } else { f32::NEG_INFINITY }));
+        let (queries, keys) = (self.queries, self.keys);
+        let mut mask = vec![f32::NEG_INFINITY; self.blocks.len() * queries * keys];
+        for (blocks, mask) in self.blocks.iter().zip(mask.chunks_mut((queries * keys).max(1))) {
+            // A padding query sees the first key: a row of minus infinities would be NaN; it is zeroed below.
+            mask.iter_mut().step_by(keys.max(1)).for_each(|first| *first = 0.0);
+            for (block, i) in blocks.iter().flat_map(|block| block.rows.clone().map(move |i| (block, i))) {
+                let row = &mut mask[i * keys..(i + 1) * keys];
+                row[0] = f32::NEG_INFINITY;
+                row[block.keys.start..block.keys.start + self.visible(block, i)].fill(0.0);
             }
         }
-        Ok(Value::from_vec(mask, (rows, 1, self.queries, self.keys), device)?.to_dtype(dtype)?)
+        Ok(Value::from_vec(mask, (self.blocks.len(), 1, queries, keys), device)?.to_dtype(dtype)?)
     }
 
     /// `[batch, seq, heads, head_dim]` to `[batch, heads, seq, head_dim]`, key/value heads repeated for their group.
@@ -341,13 +329,13 @@ impl Geometry {
 
     /// Rows that see nothing, as zeros among ones: `[batch, 1, queries, 1]`.
     fn row_mask(&self, dtype: DType, device: &Device) -> Result<Option<Value>> {
-        if self.lengths.is_none() {
+        if !self.padded {
             return Ok(None);
         }
-        let keep: Vec<f32> = (0..self.batch)
-            .flat_map(|b| (0..self.queries).map(move |i| (b, i)))
-            .map(|(b, i)| if self.visible(b, i) > 0 { 1.0 } else { 0.0 })
-            .collect();
+        let mut keep = vec![0f32; self.batch * self.queries];
+        for (blocks, keep) in self.blocks.iter().zip(keep.chunks_mut(self.queries.max(1))) {
+            blocks.iter().for_each(|block| keep[block.rows.clone()].fill(1.0));
+        }
         Ok(Some(Value::from_vec(keep, (self.batch, 1, self.queries, 1), device)?.to_dtype(dtype)?))
     }
 
@@ -408,7 +396,7 @@ mod tests {
     fn gradients() {
         let qkv = |tq, tk| [sample(&[2, tq, 4, 3], 1), sample(&[2, tk, 2, 3], 2), sample(&[2, tk, 2, 3], 3)];
         let causal = AttentionConfig { causal: true, ..Default::default() };
-        let padded = AttentionConfig { lengths: Some(vec![5, 2]), ..causal.clone() };
+        let padded = AttentionConfig { documents: Some(Documents::one_each(&[5, 2])), ..causal.clone() };
         for config in [causal, padded, AttentionConfig::default()] {
             check_tol(&qkv(5, 5), 1e-6, |t| attention(&t[0], &t[1], &t[2], &config));
             check_tol(&qkv(2, 5), 1e-6, |t| attention(&t[0], &t[1], &t[2], &config));
@@ -419,14 +407,58 @@ mod tests {
         check_tol(&empty, 1e-6, |t| attention(&t[0], &t[1], &t[2], &AttentionConfig::default()));
     }
 
+    /// Protects training on packed rows: documents of every size, padding behind them, causal and not.
+    #[test]
+    fn gradients_of_documents() {
+        let qkv = [sample(&[2, 7, 4, 3], 1), sample(&[2, 7, 2, 3], 2), sample(&[2, 7, 2, 3], 3)];
+        for causal in [true, false] {
+            let documents = Some(Documents::packed([vec![3, 1, 2], vec![2, 5]]));
+            let config = AttentionConfig { causal, documents, ..Default::default() };
+            check_tol(&qkv, 1e-6, |t| attention(&t[0], &t[1], &t[2], &config));
+        }
+    }
+
+    /// Protects the promise of packing: a document in a row of several gives the bits it gives alone, forward and
+    /// backward, and what stands in the padding gives nothing.
+    #[test]
+    fn documents_are_as_alone() -> Result<()> {
+        let lengths = [70, 1, 129, 20];
+        let total: usize = lengths.iter().sum();
+        let [q, k, v, dy] =
+            [(4, 1), (2, 2), (2, 3), (4, 4)].map(|(heads, salt)| sample(&[1, total + 9, heads, 8], salt));
+        let config = |documents| AttentionConfig { causal: true, documents: Some(documents), ..Default::default() };
+        let run = |from: usize, n: usize, config: &AttentionConfig| -> Result<Vec<Vec<f64>>> {
+            let part = |x: &Value| x.narrow(1, from, n).unwrap();
+            let [qp, kp, vp] = [&q, &k, &v].map(part);
+            let t = |x: &Value| Tensor::new(x.clone());
+            let g = Geometry::new(&t(&qp), &t(&kp), &t(&vp), config)?;
+            let (out, lse) = g.forward(&qp, &kp, &vp)?;
+            let grads = g.backward(&qp, &kp, &vp, &out, &lse, &part(&dy))?;
+            Ok(std::iter::once(&out).chain(&grads).map(f64s).collect())
+        };
+        let together = run(0, total + 9, &config(Documents::packed([lengths])))?;
+        let mut from = 0;
+        for n in lengths {
+            let alone = run(from, n, &config(Documents::one_each(&[n])))?;
+            for (which, (whole, alone)) in together.iter().zip(&alone).enumerate() {
+                let row = alone.len() / n;
+                assert!(whole[from * row..(from + n) * row] == **alone, "tensor {which}, document at {from}");
+            }
+            from += n;
+        }
+        assert!(together.iter().all(|x| x[total * x.len() / (total + 9)..].iter().all(|x| *x == 0.0)));
+        Ok(())
+    }
+
     /// Protects the CUDA path and blocks that end in the middle: the composition agrees with the blockwise kernel.
     #[test]
     fn composition_agrees() -> Result<()> {
         let (q, k, v) = (sample(&[2, 150, 4, 8], 1), sample(&[2, 150, 2, 8], 2), sample(&[2, 150, 2, 8], 3));
         let dy = sample(&[2, 150, 4, 8], 4);
         let t = |x: &Value| Tensor::new(x.clone());
-        for lengths in [None, Some(vec![150, 70])] {
-            let config = AttentionConfig { causal: true, lengths, ..Default::default() };
+        let packed = Documents::packed([vec![70, 1, 60], vec![150]]);
+        for documents in [None, Some(Documents::one_each(&[150, 70])), Some(packed)] {
+            let config = AttentionConfig { causal: true, documents, ..Default::default() };
             let g = Geometry::new(&t(&q), &t(&k), &t(&v), &config)?;
             let (out, lse) = g.forward(&q, &k, &v)?;
             let (out2, lse2) = g.forward_composed(&q, &k, &v)?;
@@ -447,7 +479,7 @@ mod tests {
         let causal = AttentionConfig { causal: true, ..Default::default() };
         let short = |x: &Value| x.narrow(1, 0, 4).unwrap();
         let alone = attention(&t(short(&q)), &t(short(&k)), &t(short(&v)), &causal)?;
-        let padded = AttentionConfig { lengths: Some(vec![4]), ..causal };
+        let padded = AttentionConfig { documents: Some(Documents::one_each(&[4])), ..causal };
         let whole = attention(&t(q.clone()), &t(k), &t(v), &padded)?;
         assert_eq!(f64s(alone.value()), f64s(&short(whole.value())));
         assert!(f64s(&whole.value().narrow(1, 4, 2)?).iter().all(|x| *x == 0.0));

@@ -4,6 +4,7 @@
 //! threaded kernels; on CUDA the same op is a composition of candle ops. No op moves its work to another device.
 
 pub mod arith;
+pub mod documents;
 pub mod attention;
 pub mod budget;
 pub mod cast;
