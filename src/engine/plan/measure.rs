@@ -115,7 +115,7 @@ fn passes(model: &Llama, window: &[&Batch], options: &StepOptions, scale: f64, l
         let scaled = {
             let ids = batch.input_tensor(&model.device)?;
             let mode = autocast_guard(options.amp);
-            let loss = model.loss(&ids, &batch.labels, Some(&batch.lengths))?.mean;
+            let loss = model.loss(&ids, &batch.labels, Some(&batch.documents))?.mean;
             drop(mode);
             total += loss.item()? * batch.weight;
             arith::mul_number(&loss, batch.weight * scale)?
