@@ -6,6 +6,7 @@ use lora_host::engine::autograd::Autocast;
 use lora_host::engine::data::batch::Batch;
 use lora_host::engine::llama::{Llama, LlamaConfig, init::Init};
 use lora_host::engine::lora::{LoraConfig, Targets};
+use lora_host::engine::ops::documents::Documents;
 use lora_host::engine::optim::{AdamW, AdamWConfig};
 use lora_host::engine::plan::{BatchShape, StepOptions, StepShape, foretell, measure_step};
 use lora_host::engine::rng;
@@ -37,6 +38,7 @@ fn batch(rows: usize, width: usize) -> Batch {
         width,
         labels,
         input_ids: ids,
+        documents: Documents::one_each(&vec![width; rows]),
         lengths: vec![width; rows],
         tokens: rows * width,
         label_tokens: rows * (width - width / 2),

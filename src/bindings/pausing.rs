@@ -58,6 +58,7 @@ fn norm(param: (String, Tensor)) -> crate::engine::Result<Dynamic> {
 
 fn show(batch: &batch::Batch, tokenizer: &dyn TextTokenizer) -> crate::engine::Result<String> {
     let mut lines = Vec::new();
+    let mut records = batch.indices.iter();
     for row in 0..batch.rows {
         let (length, start) = (batch.lengths[row], row * batch.width);
         let labels = &batch.labels[start..start + batch.width];
@@ -67,7 +68,10 @@ fn show(batch: &batch::Batch, tokenizer: &dyn TextTokenizer) -> crate::engine::R
             0 => String::new(),
             n => format!(", {n} of padding"),
         };
-        lines.push(format!("row {row}, record {}: {length} tokens, {trained} trained{padding}", batch.indices[row]));
+        let held: Vec<String> =
+            records.by_ref().take(batch.documents.of_row(row).count()).map(usize::to_string).collect();
+        let what = if held.len() == 1 { "record" } else { "records" };
+        lines.push(format!("row {row}, {what} {}: {length} tokens, {trained} trained{padding}", held.join(", ")));
         let mark = |(text, trained): (String, bool)| if trained { format!("⟦{text}⟧") } else { text };
         lines.push(batch.show(row, tokenizer)?.into_iter().map(mark).collect());
     }
