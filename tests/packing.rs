@@ -10,6 +10,7 @@ use lora_host::engine::data::source::{self, ReadOptions};
 use lora_host::engine::data::split::Subset;
 use lora_host::engine::data::template::Template;
 use lora_host::engine::data::tokenize::{TokenizeOptions, Tokenized, tokenize};
+use lora_host::engine::data::wording::Layout;
 use lora_host::engine::llama::Llama;
 use lora_host::engine::lora::{LoraConfig, Targets};
 use lora_host::engine::ops::arith;
@@ -33,7 +34,7 @@ fn load(path: &str) -> Llama {
 }
 
 fn tasks(model: &Llama, count: usize, max_seq_len: usize) -> Tokenized {
-    let template = Template::single("{instruction}\n{output}").unwrap();
+    let template = Layout::Prompt(Template::single("{instruction}\n{output}").unwrap());
     let options = TokenizeOptions { template, max_seq_len, ..TokenizeOptions::default() };
     let records = source::load("builtin:seed-tasks", &ReadOptions::default()).unwrap().take(count);
     tokenize(&records, Arc::new(model.tokenizer().unwrap().clone()), &options).unwrap()
