@@ -1,11 +1,11 @@
 //! The backward pass: reverse accumulation over the tape.
 
+use super::add::{add_in_place, added};
 use super::node::{Input, Node};
 use super::{mode, stats, tensor::Tensor};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor as Value};
+use candle_core::Tensor as Value;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
@@ -111,43 +111,7 @@ fn deliver(
             add_in_place(&sum.grad, &grad)?;
             sum
         }
-        Some(sum) => Pending { grad: (&sum.grad + &grad)?, owned: true },
+        Some(sum) => Pending { grad: added(&sum.grad, &grad)?, owned: true },
     });
-    Ok(())
-}
-
-struct AddAssign;
-
-impl InplaceOp2 for AddAssign {
-    fn name(&self) -> &'static str {
-        "add_assign"
-    }
-
-    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> candle_core::Result<()> {
-        fn add<T: Copy + std::ops::AddAssign>(sum: &mut [T], l1: &Layout, term: &[T], l2: &Layout) {
-            let n = l1.shape().elem_count();
-            let (a, b) = (l1.start_offset(), l2.start_offset());
-            sum[a..a + n].iter_mut().zip(&term[b..b + n]).for_each(|(s, t)| *s += *t);
-        }
-        match (s1, s2) {
-            (CpuStorage::F32(a), CpuStorage::F32(b)) => add(a, l1, b, l2),
-            (CpuStorage::F64(a), CpuStorage::F64(b)) => add(a, l1, b, l2),
-            (CpuStorage::BF16(a), CpuStorage::BF16(b)) => add(a, l1, b, l2),
-            (CpuStorage::F16(a), CpuStorage::F16(b)) => add(a, l1, b, l2),
-            (a, b) => candle_core::bail!("add_assign: {:?} += {:?}", a.dtype(), b.dtype()),
-        }
-        Ok(())
-    }
-}
-
-/// `sum += term`. `sum` is contiguous and nobody else looks at its storage.
-pub(crate) fn add_in_place(sum: &Value, term: &Value) -> Result<()> {
-    let term = term.contiguous()?;
-    if sum.device().is_cpu() {
-        sum.inplace_op2(&term, &AddAssign)?;
-    } else if sum.elem_count() > 0 {
-        let total = (sum + &term)?.flatten_all()?;
-        sum.flatten_all()?.slice_set(&total, 0, 0)?;
-    }
     Ok(())
 }

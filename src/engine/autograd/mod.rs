@@ -9,6 +9,7 @@
 //!
 //! Why not candle's own `backward`: see `docs/internals/autograd.md`.
 
+pub(crate) mod add;
 pub mod backward;
 pub mod checkpoint;
 pub mod mode;

@@ -144,7 +144,7 @@ impl Tensor {
     pub(super) fn accumulate_grad(&self, grad: Value) -> Result<()> {
         let mut slot = self.0.grad.lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
-            Some(sum) => super::backward::add_in_place(sum, &grad),
+            Some(sum) => super::add::add_in_place(sum, &grad),
             None => {
                 // A backward function may hand the same storage to several inputs: the leaf needs its own to add into.
                 // Row by row, too: a broadcast or transposed gradient cannot be added into.

@@ -162,6 +162,41 @@ pub fn tensor<T: WithDType>(data: Vec<T>, dims: &[usize]) -> Result<Value> {
     Ok(Value::from_vec(data, dims, &Device::Cpu)?)
 }
 
+/// Runs `f` compiled for the widest vectors of this processor (AVX2 or AVX-512 on x86-64): loops over slices inside it, and
+/// inside what is inlined into it, are vectorised for them. The compiler fuses and reorders nothing, so that results are
+/// those of any other processor.
+#[inline(always)]
+pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// Partial sums of [`sum`].
+const LANES: usize = 16;
+
+/// The sum of `f(0) .. f(n)`, as [`LANES`] sums of every so-manieth term, added in pairs: vectors can do that, and it rounds
+/// less than one long sum.
+#[inline(always)]
+pub fn sum<A: Exp>(n: usize, f: impl Fn(usize) -> A) -> A {
+    let mut lanes = [A::zero(); LANES];
+    let whole = n - n % LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += f(start + lane);
+        }
+    }
+    for (lane, i) in (whole..n).enumerate() {
+        lanes[lane] += f(i);
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = lanes[lane] + lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// `value` as `dtype`, contiguous; no copy if it is both already.
 pub fn prepared(value: &Value, dtype: DType) -> Result<Value> {
     Ok(value.to_dtype(dtype)?.contiguous()?)

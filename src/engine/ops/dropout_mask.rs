@@ -3,9 +3,9 @@
 //! Element `i` is kept iff its 32 random bits reach `p * 2^32`; kept elements are scaled by `1 / (1 - p)`.
 //! Source: Srivastava et al., "Dropout", JMLR 2014.
 
-use super::cpu::{self, Elem, dispatch, prepared, slices};
+use super::cpu::{self, Elem, dispatch, prepared, slices, vectorised};
 use crate::engine::error::Result;
-use crate::engine::rng::Stream;
+use crate::engine::rng::{BLOCKS, Stream};
 use candle_core::{DType, Tensor as Value};
 use rayon::prelude::*;
 
@@ -42,16 +42,19 @@ fn masked<T: Elem>(x: &[T], stream: Stream, p: f64) -> Vec<T> {
     }
     let threshold = threshold(p);
     let scale: T::Acc = cpu::acc(1.0 / (1.0 - p));
+    // A draw is 32 bits, so that comparing with the threshold in 64 and with one less in 32 are the same.
+    let below = u32::try_from(threshold.saturating_sub(1)).unwrap_or(u32::MAX);
     out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (out, x))| {
         let first = (chunk * CHUNK / 4) as u64;
-        for (block, (out, x)) in out.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-            let bits = stream.block(first + block as u64);
-            for ((o, x), bits) in out.iter_mut().zip(x).zip(bits) {
-                if u64::from(bits) >= threshold {
-                    *o = T::down(x.up() * scale);
+        vectorised(|| {
+            for (group, (out, x)) in out.chunks_mut(4 * BLOCKS).zip(x.chunks(4 * BLOCKS)).enumerate() {
+                let bits = stream.blocks(first + (group * BLOCKS) as u64);
+                for (i, (o, x)) in out.iter_mut().zip(x).enumerate() {
+                    let keep = threshold == 0 || bits[i % 4][i / 4] > below;
+                    *o = if keep { T::down(x.up() * scale) } else { T::zero() };
                 }
             }
-        }
+        });
     });
     out
 }

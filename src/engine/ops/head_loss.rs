@@ -9,7 +9,7 @@ use super::cpu::accumulator;
 use super::cross_entropy::{check_labels, losses_to_slopes};
 use super::linear::compute_dtype;
 use super::products::{input_grad, product, weight_grad};
-use crate::engine::autograd::{Tensor, backward::add_in_place, grad_enabled, record};
+use crate::engine::autograd::{Tensor, add::add_in_place, grad_enabled, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
 use candle_core::Tensor as Value;

@@ -8,7 +8,7 @@
 use super::dropout_mask;
 use super::linear::{check, compute_dtype};
 use super::products::{add_product, input_grad, product, rows, weight_grad};
-use crate::engine::autograd::{Tensor, backward::add_in_place, record};
+use crate::engine::autograd::{Tensor, add::add_in_place, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::rng;
 use candle_core::Tensor as Value;

@@ -5,7 +5,7 @@
 
 use super::cpu::{prepared, slice};
 use super::gemm::dense::{Element, Form, Size, Update};
-use crate::engine::autograd::backward::add_in_place;
+use crate::engine::autograd::add::add_in_place;
 use crate::engine::error::{Error, Result};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, DType, InplaceOp3, Layout, Tensor as Value, WithDType};

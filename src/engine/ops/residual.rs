@@ -1,6 +1,6 @@
 //! Residual sum `x + branch` in the dtype of `x`: the stream stays in f32 while autocast computes the branch in 16 bits.
 
-use crate::engine::autograd::{Tensor, record};
+use crate::engine::autograd::{Tensor, add::added, record};
 use crate::engine::error::{Error, Result};
 
 /// `x + branch`: both of one shape; the result has the dtype of `x`.
@@ -11,7 +11,7 @@ pub fn residual(x: &Tensor, branch: &Tensor) -> Result<Tensor> {
     if x.dims() != branch.dims() {
         return Err(Error::shape("residual", format!("x {:?} and branch {:?} differ", x.dims(), branch.dims())));
     }
-    let value = (x.value() + branch.value().to_dtype(x.dtype())?)?;
+    let value = added(x.value(), branch.value())?;
     Ok(record("residual", value, &[x, branch], |needs| {
         let (needs, dtype) = ([needs[0], needs[1]], branch.dtype());
         move |dy| {

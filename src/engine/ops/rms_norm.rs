@@ -6,7 +6,7 @@
 //! With `r = 1 / sqrt(mean(x^2) + eps)` and `g = dy * weight`:
 //! `dx = r * (g - x * r^2 * mean(g * x))`, `dweight = sum over rows of dy * x * r`.
 
-use super::cpu::{self, Elem, acc as cast, accumulator, dispatch, prepared, rows_per_task, slices};
+use super::cpu::{self, Elem, acc as cast, accumulator, dispatch, prepared, rows_per_task, slices, vectorised};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use candle_core::{D, Tensor as Value};
@@ -51,19 +51,22 @@ fn forward(x: &Value, w: &Value, eps: f64) -> Result<Value> {
         let mut out = vec![T::zero(); xs.len()];
         let width = n * rows_per_task(n);
         out.par_chunks_mut(width).zip(xs.par_chunks(width)).for_each(|(out, xs)| {
-            for (out, x) in out.chunks_mut(n).zip(xs.chunks(n)) {
-                let r = inverse_rms(x, eps);
-                for ((o, x), w) in out.iter_mut().zip(x).zip(ws) {
-                    *o = T::down(x.up() * r * *w);
+            vectorised(|| {
+                for (out, x) in out.chunks_mut(n).zip(xs.chunks(n)) {
+                    let r = inverse_rms(x, eps);
+                    for ((o, x), w) in out.iter_mut().zip(x).zip(ws) {
+                        *o = T::down(x.up() * r * *w);
+                    }
                 }
-            }
+            });
         });
         cpu::tensor(out, x.dims())
     }))
 }
 
+#[inline(always)]
 fn inverse_rms<T: Elem>(x: &[T], eps: f64) -> T::Acc {
-    let squares: T::Acc = x.iter().map(|x| x.up() * x.up()).sum();
+    let squares: T::Acc = cpu::sum(x.len(), |i| x[i].up() * x[i].up());
     (squares / cast(x.len() as f64) + cast(eps)).sqrt().recip()
 }
 
@@ -94,14 +97,16 @@ fn backward(x: &Value, w: &Value, eps: f64, dy: &Value, needs: [bool; 2]) -> Res
         let dx = if needs[0] {
             let mut dx = vec![T::zero(); xs.len()];
             dx.par_chunks_mut(width).zip(xs.par_chunks(width)).zip(gs.par_chunks(width)).for_each(|((dx, xs), gs)| {
-                for ((dx, x), g) in dx.chunks_mut(n).zip(xs.chunks(n)).zip(gs.chunks(n)) {
-                    let r = inverse_rms(x, eps);
-                    let dot: <T as Elem>::Acc = x.iter().zip(g).zip(ws).map(|((x, g), w)| x.up() * g.up() * *w).sum();
-                    let m = dot / cast::<<T as Elem>::Acc>(n as f64) * r * r;
-                    for (((dx, x), g), w) in dx.iter_mut().zip(x).zip(g).zip(ws) {
-                        *dx = T::down(r * (g.up() * *w - x.up() * m));
+                vectorised(|| {
+                    for ((dx, x), g) in dx.chunks_mut(n).zip(xs.chunks(n)).zip(gs.chunks(n)) {
+                        let r = inverse_rms(x, eps);
+                        let dot: <T as Elem>::Acc = cpu::sum(n, |i| x[i].up() * g[i].up() * ws[i]);
+                        let m = dot / cast::<<T as Elem>::Acc>(n as f64) * r * r;
+                        for (((dx, x), g), w) in dx.iter_mut().zip(x).zip(g).zip(ws) {
+                            *dx = T::down(r * (g.up() * *w - x.up() * m));
+                        }
                     }
-                }
+                });
             });
             Some(cpu::tensor(dx, x.dims())?)
         } else {

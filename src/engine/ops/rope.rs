@@ -4,7 +4,7 @@
 //! `(i, i + d/2)` in [`RopeStyle::HalfSplit`] (Hugging Face) and `(2i, 2i + 1)` in [`RopeStyle::Interleaved`] (Meta).
 //! Source: Su et al., "RoFormer", 2021.
 
-use super::cpu::{self, Elem, dispatch, prepared, slices};
+use super::cpu::{self, Elem, dispatch, prepared, slices, vectorised};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use candle_core::{D, DType, Tensor as Value};
@@ -69,7 +69,7 @@ fn turn(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64) -
         out.par_chunks_mut(row).zip(xs.par_chunks(row)).enumerate().for_each(|(position, (out, xs))| {
             let at = position % rows * half;
             let (cs, ss) = (&cs[at..at + half], &ss[at..at + half]);
-            for (out, x) in out.chunks_mut(d).zip(xs.chunks(d)) {
+            let turned = |out: &mut [T], x: &[T]| {
                 match style {
                     RopeStyle::HalfSplit => {
                         let (o1, o2) = out.split_at_mut(half);
@@ -88,7 +88,8 @@ fn turn(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64) -
                         }
                     }
                 }
-            }
+            };
+            vectorised(|| out.chunks_mut(d).zip(xs.chunks(d)).for_each(|(out, x)| turned(out, x)));
         });
         cpu::tensor(out, &[b, t, heads, d])
     }))

@@ -3,11 +3,11 @@
 //! Source: Shazeer, "GLU Variants Improve Transformer", 2020. With `s = sigmoid(g)`:
 //! `dgate = dy * up * s * (1 + g * (1 - s))`, `dup = dy * g * s`.
 
-use super::cpu::{self, Elem, dispatch, prepared, slices};
+use super::cpu::{self, Elem, Exp, dispatch, prepared, slices, vectorised};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use candle_core::Tensor as Value;
-use num_traits::{Float, One, Zero};
+use num_traits::{One, Zero};
 use rayon::prelude::*;
 
 const CHUNK: usize = 8_192;
@@ -44,8 +44,9 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     }))
 }
 
-fn sigmoid<A: Float>(x: A) -> A {
-    (A::one() + (-x).exp()).recip()
+#[inline(always)]
+fn sigmoid<A: Exp>(x: A) -> A {
+    (A::one() + (-x).fast_exp()).recip()
 }
 
 fn forward(g: &Value, u: &Value) -> Result<Value> {
@@ -56,10 +57,12 @@ fn forward(g: &Value, u: &Value) -> Result<Value> {
     dispatch!("swiglu", g.dtype(), T => slices!([gs: T = g, us: T = u] => {
         let mut out = vec![T::zero(); gs.len()];
         out.par_chunks_mut(CHUNK).zip(gs.par_chunks(CHUNK)).zip(us.par_chunks(CHUNK)).for_each(|((out, gs), us)| {
-            for ((o, g), u) in out.iter_mut().zip(gs).zip(us) {
-                let g = g.up();
-                *o = T::down(g * sigmoid(g) * u.up());
-            }
+            vectorised(|| {
+                for ((o, g), u) in out.iter_mut().zip(gs).zip(us) {
+                    let g = g.up();
+                    *o = T::down(g * sigmoid(g) * u.up());
+                }
+            });
         });
         cpu::tensor(out, g.dims())
     }))
@@ -81,12 +84,14 @@ fn backward(g: &Value, u: &Value, dy: &Value) -> Result<(Value, Value)> {
             .zip(us.par_chunks(CHUNK))
             .zip(ys.par_chunks(CHUNK))
             .for_each(|((((dg, du), gs), us), ys)| {
-                for ((((dg, du), g), u), y) in dg.iter_mut().zip(du).zip(gs).zip(us).zip(ys) {
-                    let (g, y) = (g.up(), y.up());
-                    let s = sigmoid(g);
-                    *du = T::down(y * g * s);
-                    *dg = T::down(y * u.up() * s * (<T as Elem>::Acc::one() + g * (<T as Elem>::Acc::one() - s)));
-                }
+                vectorised(|| {
+                    for ((((dg, du), g), u), y) in dg.iter_mut().zip(du).zip(gs).zip(us).zip(ys) {
+                        let (g, y) = (g.up(), y.up());
+                        let s = sigmoid(g);
+                        *du = T::down(y * g * s);
+                        *dg = T::down(y * u.up() * s * (<T as Elem>::Acc::one() + g * (<T as Elem>::Acc::one() - s)));
+                    }
+                });
             });
         Ok((cpu::tensor(dg, g.dims())?, cpu::tensor(du, g.dims())?))
     }))
