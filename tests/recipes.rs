@@ -216,9 +216,13 @@ fn evaluation_compares() {
     ok(finetune(dir.path(), &[]));
     let mut c = host(dir.path(), "evaluate");
     c.args(["--adapter", "run/adapter", "--limit", "40", "--max-seq-len", "192", "--max-new-tokens", "4"]);
-    c.args(["--template", "{instruction} {input}\nAnswer: ", "--samples", "1"]);
+    c.args(["--template", "{instruction} {input}\nAnswer: ", "--samples", "1", "--score", "2", "--out", "runs/scores"]);
     let text = ok(c);
-    assert!(text.contains("perplexity") && text.contains("change:"), "{text}");
+    let rows = |name: &str| text.lines().filter(|l| l.starts_with(name)).count();
+    assert!(text.contains("perplexity") && rows("base ") == 2 && rows("run/adapter ") == 2, "{text}");
+    for file in ["train.json", "train.csv", "val.md"] {
+        assert!(dir.path().join("runs/scores").join(file).is_file(), "{file}");
+    }
 }
 
 /// Protects the person who types something wrong: each is a message that names it, with the right exit code, and no

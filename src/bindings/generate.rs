@@ -110,7 +110,8 @@ pub(super) fn config(o: &mut OptionsMap) -> Result<GenerateConfig> {
     })
 }
 
-fn prompt_ids(model: &Llama, prompt: &Dynamic) -> Result<Vec<u32>> {
+/// The ids of a prompt given as text or as ids.
+pub(super) fn prompt_ids(model: &Llama, prompt: &Dynamic) -> Result<Vec<u32>> {
     if let Some(text) = prompt.read_lock::<ImmutableString>() {
         model.prompt_ids(&text)
     } else if let Some(ids) = prompt.read_lock::<Array>() {

@@ -7,10 +7,9 @@ use super::llama::Model;
 use super::registration::{function, getter};
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::autograd::Tensor;
-use crate::engine::data::{loader::LoaderOptions, metrics::MeanLoss};
 use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
-use crate::engine::{Result, device, interrupt, pause};
+use crate::engine::{Result, device, pause};
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
@@ -225,17 +224,10 @@ fn running(engine: &mut Engine) {
 
 fn evaluate(model: &mut Model, data: Examples, options: Map) -> ScriptResult<Map> {
     let mut o = OptionsMap::new("evaluate", options);
-    let size = o.usize_or("batch_size", 8usize)?;
+    let limits = super::generate::limits(&mut o)?;
     let pack = packing(&mut o, &data.0)?;
     o.finish()?;
-    let mut m = model.write();
-    let mut mean = MeanLoss::default();
-    for batch in data.0.windows(LoaderOptions { size, pack, shuffle: false, ..LoaderOptions::default() })?.flatten() {
-        interrupt::poll_any()?;
-        let ids = batch.input_tensor(&m.device)?;
-        let (sum, count) = m.evaluate(&ids, &batch.labels, Some(&batch.documents))?;
-        mean.add(sum / count as f64, count);
-    }
+    let mean = model.write().set_loss(&data.0, limits, pack)?;
     let number = |x: Option<f64>| Dynamic::from(x.unwrap_or(FLOAT::NAN));
     Ok(Map::from([
         ("loss".into(), number(mean.mean())),

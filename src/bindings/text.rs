@@ -2,6 +2,7 @@
 
 use super::error::placed;
 use super::registration::function;
+use super::saving::json;
 use crate::engine::error::Error;
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Module, NativeCallContext};
 use unicode_width::UnicodeWidthStr;
@@ -19,6 +20,8 @@ pub(super) fn register(engine: &mut Engine) {
         .set_into_module(&mut module, |cx: NativeCallContext, x: INT, places: INT| {
             placed(&cx, fixed(x as FLOAT, places))
         });
+    function("json", ["value: any", "string"])
+        .set_into_module(&mut module, |cx: NativeCallContext, value: Dynamic| placed(&cx, json(&value)));
     engine.register_static_module("text", module.into());
 }
 

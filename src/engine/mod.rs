@@ -26,6 +26,7 @@ pub mod optim;
 pub mod data;
 pub mod plan;
 pub mod generate;
+pub mod evaluate;
 pub mod report;
 pub mod run;
 

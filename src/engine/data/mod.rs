@@ -7,7 +7,7 @@
 //! tokenize Dataset -> Tokenized (ids, labels, what was cut and dropped)
 //! loader   Tokenized -> optimizer windows     batch    examples -> one padded or packed micro-batch
 //! plan     order, rows (packing) and micro-batches of an epoch, by position
-//! metrics  answers -> exact match, ROUGE-L; losses -> mean and perplexity
+//! metrics  answers -> exact match, ROUGE, chrF, GSM8K; losses -> mean and perplexity
 //! ```
 //!
 //! Plain data, no gradients: `u32` token ids, `i64` labels with [`IGNORE_INDEX`] where nothing is to be learned.

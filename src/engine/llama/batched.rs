@@ -68,7 +68,7 @@ impl Llama {
     }
 
     /// Logits of final hidden states `[rows, hidden]`, `[rows, vocab]` in f32 or f64.
-    pub(super) fn logits_of(&self, x: &Value) -> Result<Value> {
+    pub fn logits_of(&self, x: &Value) -> Result<Value> {
         let logits = self.project(&Tensor::new(x.clone()))?;
         debug_assert_eq!(logits.value().dim(D::Minus1)?, self.config.vocab_size);
         Ok(logits.value().to_dtype(ops::cpu::accumulator(logits.dtype()))?)
