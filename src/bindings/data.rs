@@ -60,7 +60,7 @@ fn examples(engine: &mut Engine, ctx: &Context) {
     function("show", ["data: Examples", "i: int", "options: Map", "string"]).register_into_engine(
         engine,
         move |e: &mut Examples, i: INT, options: Map| -> ScriptResult<String> {
-            let mut o = OptionsMap::new("show", options);
+            let mut o = OptionsMap::new("Examples.show", options);
             let color = o.bool_or("color", c.output.screen().color)?;
             o.finish()?;
             show(e, i, color)

@@ -104,6 +104,8 @@ const TRIES: &[(&str, &str)] = &[
     ("data::load(\"/dev/stdin\")", "is not allowed"),
     ("data::load(\"file:///etc/passwd\")", "is a URL"),
     ("data::load(\"http://localhost/x.json\")", "is a URL"),
+    ("#{ instruction: \"a\", output: \"b\" }.prompt(\"OUTSIDE/secret.jinja\")", "is not allowed; --allow-read"),
+    ("data::load(\"/etc/passwd\", #{ format: \"text\" })", "reading /etc/passwd is not allowed"),
     ("data::load(\"\")", "error"),
     ("data::load(\"data.json\\0/../../outside/secret.json\")", "error"),
     ("llama::load(\"/etc\")", "reading /etc is not allowed"),

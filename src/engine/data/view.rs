@@ -69,7 +69,7 @@ pub fn summary(records: &Dataset, set: &Tokenized, width: usize) -> String {
         let _ = writeln!(out, "            {line}");
     }
     let share = 100.0 * stats.label_tokens as f64 / stats.tokens.max(1) as f64;
-    let tokens = plural(stats.tokens, "token");
+    let tokens = stats.tokens;
     let _ = writeln!(out, "examples    {} of {}", stats.examples, plural(records.records().len(), "record"));
     let _ = writeln!(out, "tokens      {tokens}, {} of them learned ({share:.1} %)", stats.label_tokens);
     let indices =

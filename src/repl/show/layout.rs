@@ -53,7 +53,16 @@ pub(in crate::repl) fn painted(text: &str) -> String {
     text.replace('⟦', "\x1b[32m").replace('⟧', "\x1b[0m")
 }
 
+/// Whether a text has colours of its own, as `Examples.show` gives them on a terminal, and nothing else that a terminal obeys.
+fn is_painted(text: &str) -> bool {
+    let plain = ["\x1b[32m", "\x1b[2m", "\x1b[0m"].iter().fold(text.to_string(), |text, code| text.replace(code, ""));
+    plain.len() < text.len() && !plain.chars().any(|c| c.is_control() && c != '\n' && c != '\t')
+}
+
 fn string(text: &str, most: usize) -> String {
+    if is_painted(text) {
+        return text.to_string();
+    }
     match text.char_indices().nth(most) {
         None => format!("{text:?}"),
         Some((end, _)) => {
@@ -251,6 +260,14 @@ mod tests {
     fn shown(script: &str, width: usize) -> String {
         let engine = Engine::new();
         value(&engine, &engine.eval::<Dynamic>(script).unwrap(), Screen { width, color: false })
+    }
+
+    /// Protects the mask in a session: an example that is shown in colour is, and a text that would move the cursor is not.
+    #[test]
+    fn painted_texts_are_shown_as_they_are() {
+        assert_eq!(string("\x1b[2mask\n\x1b[0m\x1b[32myes\x1b[0m", 500), "\x1b[2mask\n\x1b[0m\x1b[32myes\x1b[0m");
+        assert_eq!(string("\x1b[32m\x1b[2J", 500), "\"\\u{1b}[32m\\u{1b}[2J\"");
+        assert_eq!(string("a\n", 500), "\"a\\n\"");
     }
 
     /// Protects small values: on one line, as they would be written.
