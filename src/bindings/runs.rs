@@ -8,6 +8,7 @@ use super::registration::{function, module_function};
 use super::report::json;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::interrupt::{self, Graceful};
+use crate::engine::run::open::Opened;
 use crate::engine::run::reading::Reading;
 use crate::engine::run::training::{self, Position};
 use crate::engine::run::{Fields, LOG_FILE, Policy, Run, log};
@@ -53,6 +54,9 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
         .set_into_module(&mut module, move |at: NativeCallContext, dir: &str| placed(&at, lines(&c, dir)));
     module_function("reading", ["lines: Array", "Map"])
         .set_into_module(&mut module, |at: NativeCallContext, lines: Array| placed(&at, reading(lines)));
+    let c = ctx.clone();
+    function("open", ["dir: string", "Map"])
+        .set_into_module(&mut module, move |at: NativeCallContext, dir: &str| placed(&at, open(&c, dir)));
     engine.register_static_module("runs", module.into());
     engine
         .register_get("dir", |r: &mut RunHandle| r.lock().run.dir().display().to_string())
@@ -91,6 +95,7 @@ fn to_map(fields: Fields) -> ScriptResult<Map> {
     for (key, value) in fields {
         let value = match (key.as_str(), crate::engine::run::number::from_json(&value)) {
             ("loss" | "train_loss" | "val_loss", Some(x)) => Dynamic::from(x),
+            (_, Some(x)) if !x.is_finite() => Dynamic::from(x),
             _ => rhai::serde::to_dynamic(value)?,
         };
         map.insert(key.into(), value);
@@ -105,17 +110,38 @@ fn create(ctx: &Context, dir: &str, settings: Map, options: Map) -> ScriptResult
         None if ctx.resuming => Policy::Resume,
         None => Policy::Number,
     };
+    let events = o.bool_or("tensorboard", true)?;
     o.finish()?;
     ctx.access.write_run(dir)?;
-    let run = Run::create(dir, json(&Dynamic::from_map(settings))?, policy)?;
+    let mut run = Run::create(dir, json(&Dynamic::from_map(settings))?, policy)?;
     if let Some(text) = &ctx.settings {
         run.keep_settings(text)?;
+    }
+    if events {
+        run.write_events()?;
     }
     for notice in run.notices() {
         ctx.output.note(notice);
     }
     let notes: Map = rhai::serde::to_dynamic(run.notes())?.try_cast().unwrap_or_default();
     Ok(RunHandle(Arc::new(Mutex::new(Open { run, graceful: None, notes }))))
+}
+
+/// A run as plain data: what it is, how it went, what it logged.
+fn open(ctx: &Context, dir: &str) -> ScriptResult<Map> {
+    let opened = Opened::read(&ctx.access.read(dir)?)?;
+    let mut map = summary_map(&opened)?;
+    let rows =
+        opened.log.into_iter().map(|line| to_map(line).map(Dynamic::from_map)).collect::<ScriptResult<Vec<_>>>()?;
+    map.insert("dir".into(), dir.into());
+    map.insert("settings".into(), rhai::serde::to_dynamic(&opened.settings)?);
+    map.insert("notes".into(), rhai::serde::to_dynamic(&opened.notes)?);
+    map.insert("log".into(), Dynamic::from_array(rows));
+    Ok(map)
+}
+
+fn summary_map(opened: &Opened) -> ScriptResult<Map> {
+    Ok(rhai::serde::to_dynamic(opened.summary())?.try_cast::<Map>().unwrap_or_default())
 }
 
 fn logging(engine: &mut Engine) {

@@ -14,6 +14,7 @@ mod pack;
 mod printer;
 mod repl;
 mod run;
+mod runs;
 mod sandbox;
 mod signals;
 mod test;
@@ -43,6 +44,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    Runs(runs::Args),
     Repl(repl::Args),
     Test(test::Args),
     Doc(doc::Args),
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
     limits::end_aborts_as_errors();
     let done = stack::with_deep_stack(|| match cli.verb {
         Verb::Run(args) => run::run(args, &printer),
+        Verb::Runs(args) => runs::run(&args, &printer),
         Verb::Repl(args) => repl::run(args, &printer),
         Verb::Test(args) => test::run(args, &printer),
         Verb::Doc(args) => doc::run(args, &printer),

@@ -177,6 +177,11 @@ impl Report {
         self.data.insert(name.into(), value);
     }
 
+    /// The page alone.
+    pub fn html(&self) -> String {
+        html::write(self)
+    }
+
     /// Writes the report's files into `dir`, which is made if it is not there; returns the path of the HTML one.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use super::lock::{LOCK_FILE, Lock};
 use super::record::{RECORD_FILE, Record, Status};
 use super::{
-    HTML_FILE, JSON_FILE, LOG_FILE, MARKDOWN_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic,
+    CSV_FILE, HTML_FILE, JSON_FILE, LOG_FILE, MARKDOWN_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic,
 };
 use crate::engine::error::unknown_name;
 use crate::engine::{Error, Result};
@@ -244,6 +244,7 @@ fn clear(dir: &Path) -> Result<()> {
         SETTINGS_FILE,
         REPEAT_FILE,
         LOG_FILE,
+        CSV_FILE,
         NOTES_FILE,
         STATE_FILE,
         MARKDOWN_FILE,
@@ -256,7 +257,10 @@ fn clear(dir: &Path) -> Result<()> {
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
     ];
-    for path in FILES.iter().map(|name| dir.join(name)) {
+    let events = fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(super::tensorboard::PREFIX))
+    });
+    for path in FILES.iter().map(|name| dir.join(name)).chain(events) {
         match fs::remove_file(&path) {
             Err(e) if !matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
                 return Err(Error::io(&path)(e));

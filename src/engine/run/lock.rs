@@ -41,6 +41,13 @@ impl Lock {
         Ok(Ok(Lock { _file: file }))
     }
 
+    /// Whether a process holds `dir` now. Writes nothing.
+    pub fn is_taken(dir: &Path) -> bool {
+        let Ok(file) = File::open(dir.join(LOCK_FILE)) else { return false };
+        // A shared lock is refused only by the holder's; it is let go with the file.
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
     /// Takes the lock of `dir`; an error names the holder.
     pub fn take(dir: &Path) -> Result<Lock> {
         Lock::try_take(dir)?.map_err(|holder| {

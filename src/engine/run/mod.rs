@@ -6,6 +6,8 @@
 //! | `settings.json` | the settings that the script gave it, compared when it is resumed ([`settings`]) |
 //! | `settings.toml` | the command line, as a file that repeats it ([`session`]) |
 //! | `log.jsonl` | losses, rates and speed per step and epoch ([`log`]) |
+//! | `log.csv` | the same for spreadsheets, written with the report ([`table`]) |
+//! | `events.out.tfevents.*` | the same for TensorBoard, as it happens ([`tensorboard`]) |
 //! | `notes.json` | facts and samples for the report ([`session`]) |
 //! | `state.safetensors` | all that is needed to go on after a kill ([`state`]) |
 //! | `loss.svg`, `loss.png`, `optim.svg`, `optim.png` | the curves ([`curve`], [`plot`]) |
@@ -24,9 +26,13 @@ pub mod log;
 pub mod meter;
 pub mod record;
 pub mod report;
-pub mod session;
 pub mod settings;
+pub mod open;
+pub mod compare;
+pub mod session;
 pub mod state;
+pub mod table;
+pub mod tensorboard;
 pub mod training;
 
 pub use super::report::{HTML_FILE, JSON_FILE, MARKDOWN_FILE};
@@ -42,6 +48,8 @@ pub const SETTINGS_FILE: &str = "settings.json";
 pub const REPEAT_FILE: &str = "settings.toml";
 /// The log.
 pub const LOG_FILE: &str = "log.jsonl";
+/// The log for spreadsheets.
+pub const CSV_FILE: &str = "log.csv";
 /// Facts and samples for the report.
 pub const NOTES_FILE: &str = "notes.json";
 /// The saved state.

@@ -5,9 +5,10 @@ use super::lock::Lock;
 use super::log::{Fields, Log, LogPosition};
 use super::meter::{Clock, Meter, SystemClock, peak_mib};
 use super::record::{Record, pretty};
+use super::tensorboard::{self, Events};
 use super::{
-    LOG_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic::write_atomic, curve::Curve, number, plot,
-    report,
+    CSV_FILE, LOG_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic::write_atomic, curve::Curve, number,
+    plot, report,
 };
 use super::{settings, state::RunState};
 use crate::engine::{Error, Result};
@@ -27,6 +28,7 @@ pub struct Run {
     epoch_seconds: f64,
     saved: Option<RunState>,
     notices: Vec<String>,
+    events: Option<Events>,
     _lock: Lock,
 }
 
@@ -76,7 +78,7 @@ impl Run {
         write_atomic(dir.join(SETTINGS_FILE), &pretty(&settings)?)?;
         record.write(&dir)?; // last: from here on the directory is a run
         let meter = Meter::new(clock);
-        Ok(Run { dir, record, log, notes, meter, epoch_seconds: 0.0, saved, notices, _lock: lock })
+        Ok(Run { dir, record, log, notes, meter, epoch_seconds: 0.0, saved, notices, events: None, _lock: lock })
     }
 
     /// The directory.
@@ -89,6 +91,25 @@ impl Run {
     /// Errors: the file system.
     pub fn keep_settings(&self, text: &str) -> Result<()> {
         write_atomic(self.dir.join(REPEAT_FILE), text.as_bytes())
+    }
+
+    /// From now on writes what is logged and noted to a TensorBoard event file as well, beginning with the settings.
+    ///
+    /// Errors: the file system.
+    pub fn write_events(&mut self) -> Result<()> {
+        let mut events = Events::begin(&self.dir, self.log.step())?;
+        let settings: Value = read_json(&self.dir.join(SETTINGS_FILE))?;
+        events.text("settings", &tensorboard::markdown(&settings), self.log.step())?;
+        self.events = Some(events);
+        Ok(())
+    }
+
+    /// A line that was logged, for TensorBoard.
+    fn told(&mut self, line: Fields) -> Result<Fields> {
+        if let Some(events) = &mut self.events {
+            events.line(&line)?;
+        }
+        Ok(line)
     }
 
     /// What the person at the keyboard should know of how the directory was chosen, one sentence each.
@@ -133,20 +154,23 @@ impl Run {
         line.insert("seconds".into(), thousandths(timing.seconds));
         line.insert("tokens_per_s".into(), timing.tokens_per_s.map_or(Value::Null, thousandths));
         line.insert("peak_mib".into(), number::to_json(peak_mib()));
-        self.log.close_step(fields, line)
+        let line = self.log.close_step(fields, line)?;
+        self.told(line)
     }
 
     /// Writes a line, e.g. with `val_loss`, between two steps; the time it took is not charged to the next step.
     pub fn log_eval(&mut self, fields: Fields) -> Result<Fields> {
         let seconds = self.meter.mark().as_secs_f64();
-        self.log.eval(fields, Self::timing(seconds))
+        let line = self.log.eval(fields, Self::timing(seconds))?;
+        self.told(line)
     }
 
     /// Closes the epoch with these `fields`, e.g. `val_loss`, writes its line with the epoch's `train_loss` and returns it.
     pub fn log_epoch(&mut self, fields: Fields) -> Result<Fields> {
         self.meter.mark();
         let seconds = std::mem::take(&mut self.epoch_seconds);
-        self.log.close_epoch(fields, Self::timing(seconds))
+        let line = self.log.close_epoch(fields, Self::timing(seconds))?;
+        self.told(line)
     }
 
     fn timing(seconds: f64) -> Fields {
@@ -189,6 +213,9 @@ impl Run {
     /// Keeps `value` under `name` for the report; a name given twice keeps the later value. See [`report`] for the
     /// names that it shows in a form of their own.
     pub fn note(&mut self, name: &str, value: Value) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            events.text(&format!("notes/{name}"), &tensorboard::markdown(&value), self.log.step())?;
+        }
         self.notes.insert(name.to_string(), value);
         write_atomic(self.dir.join(NOTES_FILE), &pretty(&self.notes)?)?;
         self.meter.mark();
@@ -224,6 +251,8 @@ impl Run {
     /// Writes `report.md` and `report.html`, curves included; returns the path of the latter.
     pub fn report(&mut self) -> Result<PathBuf> {
         self.plot()?;
+        let lines = super::log::read(self.dir.join(LOG_FILE))?;
+        write_atomic(self.dir.join(CSV_FILE), &super::table::csv(&lines)?)?;
         let html = report::write(&self.dir)?;
         self.meter.mark();
         Ok(html)
