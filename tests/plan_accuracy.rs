@@ -122,13 +122,7 @@ fn run(case: &Case) -> Result<(usize, usize)> {
     let shape = BatchShape { rows: case.rows, width: case.width, labels: batch.label_tokens };
     let foretold = foretell(
         &model,
-        &StepShape {
-            window: vec![shape; case.micro_batches],
-            amp: case.amp,
-            checkpoint_every: case.every,
-            slots: 2,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-        },
+        &StepShape { window: vec![shape; case.micro_batches], amp: case.amp, checkpoint_every: case.every, slots: 2 },
     )?;
     if std::env::var_os("PLAN_DETAILS").is_some() {
         eprintln!("{}\n  measured {:?}\n  foretold {:?}", case.name, measured.phases, foretold.phases);

@@ -77,7 +77,7 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     data::register(engine, ctx);
     data_text::register(engine, ctx);
     optim::register(engine);
-    plan::register(engine);
+    plan::register(engine, ctx);
     report::register(engine, ctx);
     runs::register(engine, ctx);
     plot::register(engine, ctx);

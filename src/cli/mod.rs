@@ -11,6 +11,7 @@ mod limits;
 mod ls;
 mod new;
 mod pack;
+mod plan;
 mod printer;
 mod repl;
 mod run;
@@ -54,6 +55,7 @@ enum Verb {
     New(new::Args),
     Pack(pack::Args),
     Data(data::Args),
+    Plan(plan::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Check(check::Args),
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Verb::New(args) => new::run(&args, &printer),
         Verb::Pack(args) => pack::run(&args, &printer),
         Verb::Data(args) => data::run(&args, &printer),
+        Verb::Plan(args) => plan::run(&args, &printer),
         Verb::Doctor(args) => doctor::run(&args, &printer),
         Verb::Completions(args) => completions::run(&args, &printer),
         Verb::Check(args) => check::run(&args, &printer),

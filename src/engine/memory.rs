@@ -7,6 +7,9 @@
 //! Memory-mapped files are not heap: weights used straight from a mapped file do not count. Nor does a GPU's memory.
 
 pub(super) mod machine;
+mod size;
+
+pub use size::{parse_size, show_size};
 
 use crate::engine::error::{Error, Result};
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -2,6 +2,7 @@
 
 use super::{diagnostics::Diagnostic, options::Given};
 use crate::bindings::Access;
+use crate::engine::memory::parse_size;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -49,7 +50,7 @@ impl Sandbox {
             "allow_net" => self.allow_net = truth()?,
             "allow_all" => self.allow_all = truth()?,
             "max_memory" => {
-                self.max_memory = Some(bytes(text).ok_or_else(|| wrong("a size, such as 512MiB or 8GiB"))?);
+                self.max_memory = Some(parse_size(text).ok_or_else(|| wrong("a size, such as 512MiB or 8GiB"))?);
             }
             "max_ops" => {
                 let count = text.replace('_', "").parse().ok().filter(|n| *n > 0);
@@ -119,25 +120,6 @@ fn paths(text: &str) -> Option<Vec<String>> {
     paths.iter().all(|p| !p.is_empty()).then_some(paths)
 }
 
-/// `8GiB`, `512MB`, `8g`, or a number of bytes.
-fn bytes(text: &str) -> Option<usize> {
-    let (number, unit) = split_unit(text)?;
-    let unit: f64 = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kib" => 1024.0,
-        "m" | "mib" => 1_048_576.0,
-        "g" | "gib" => 1_073_741_824.0,
-        "t" | "tib" => 1_099_511_627_776.0,
-        "kb" => 1e3,
-        "mb" => 1e6,
-        "gb" => 1e9,
-        "tb" => 1e12,
-        _ => return None,
-    };
-    let bytes = number * unit;
-    (1.0..9e18).contains(&bytes).then_some(bytes as usize)
-}
-
 /// `30s`, `1.5m`, `2h`, `500ms`, or a number of seconds.
 fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
@@ -165,7 +147,7 @@ mod tests {
     #[test]
     fn sizes_and_times_are_read() {
         assert_eq!(
-            ["8GiB", "8g", "512MB", "1.5k", "100"].map(|t| bytes(t).unwrap()),
+            ["8GiB", "8g", "512MB", "1.5k", "100"].map(|t| parse_size(t).unwrap()),
             [8 << 30, 8 << 30, 512_000_000, 1536, 100]
         );
         assert_eq!(
@@ -173,7 +155,7 @@ mod tests {
             [30_000, 90_000, 7_200_000, 250, 7_000]
         );
         for text in ["", "x", "-1", "8 potatoes", "0", "nan", "1e400", "."] {
-            assert!(bytes(text).is_none() && duration(text).is_none(), "{text}");
+            assert!(parse_size(text).is_none() && duration(text).is_none(), "{text}");
         }
     }
 

@@ -37,8 +37,6 @@ pub struct StepShape {
     pub checkpoint_every: usize,
     /// Numbers that the optimizer remembers of each trainable one: 2 for AdamW.
     pub slots: usize,
-    /// Threads that work at once.
-    pub threads: usize,
 }
 
 /// What a step is going to take.
@@ -117,7 +115,7 @@ pub fn foretell(model: &Llama, step: &StepShape) -> Result<Foretold> {
             seq: batch.width,
             heads: model.config.num_attention_heads,
             head_dim: model.config.head_dim,
-            threads: step.threads,
+            threads: rayon::current_num_threads(),
         };
         let walk = Rc::new(Walk { tape: tape.clone(), sizes });
         let loss = walk.loss(&embed, &blocks, &norm, &head, batch, step.checkpoint_every);

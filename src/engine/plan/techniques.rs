@@ -1,0 +1,72 @@
+//! Memory by technique: one model and one optimizer step, from full fine-tuning on, a technique more in each line.
+
+use super::rates::Rates;
+use super::recipe::{Lengths, Plan, Recipe, plan};
+use crate::engine::autograd::Autocast;
+use crate::engine::error::Result;
+use crate::engine::llama::LlamaConfig;
+use candle_core::DType;
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Technique {
+    /// What is done.
+    pub name: &'static str,
+    /// The settings.
+    pub recipe: Recipe,
+    /// What they take.
+    pub plan: Plan,
+}
+
+/// The table for the sequences of one optimizer step of `recipe`, which all lines share. Before accumulation they are one
+/// batch. The last line packs them: rows of `seq_len` tokens without padding, of which `fill` were tokens before.
+///
+/// # Errors
+/// As [`plan`].
+pub fn techniques(
+    config: &LlamaConfig,
+    recipe: &Recipe,
+    lengths: &Lengths,
+    fill: f64,
+    rates: Option<&Rates>,
+) -> Result<Vec<Technique>> {
+    let window = recipe.batch_size * recipe.grad_accum_steps;
+    let lora = recipe.lora.clone().or_else(|| Recipe::default().lora);
+    let low = if recipe.amp == Autocast::Off { Autocast::Bf16 } else { recipe.amp };
+    let every = recipe.checkpoint_every.max(1);
+    let full = Recipe {
+        lora: None,
+        dtype: DType::F32,
+        amp: Autocast::Off,
+        checkpoint_every: 0,
+        batch_size: window,
+        grad_accum_steps: 1,
+        slots: recipe.slots,
+    };
+    let adapted = Recipe { lora, ..full.clone() };
+    let mixed = Recipe { amp: low, ..adapted.clone() };
+    let checkpointed = Recipe { checkpoint_every: every, ..mixed.clone() };
+    let accumulated =
+        Recipe { batch_size: recipe.batch_size, grad_accum_steps: recipe.grad_accum_steps, ..checkpointed.clone() };
+    let halved = Recipe { dtype: DType::BF16, ..accumulated.clone() };
+    let mut table = Vec::new();
+    for (name, recipe) in [
+        ("full fine-tuning", full),
+        ("LoRA", adapted),
+        ("+ mixed precision", mixed),
+        ("+ checkpointing", checkpointed),
+        ("+ accumulation", accumulated),
+        ("+ bf16 weights", halved.clone()),
+    ] {
+        let plan = plan(config, &recipe, lengths, rates)?;
+        table.push(Technique { name, recipe, plan });
+    }
+    // The same tokens in fewer positions.
+    if let Lengths::Same { seq_len, labels, examples } = lengths {
+        let packed = |n: usize| ((n as f64 * fill).ceil() as usize).max(2);
+        let shorter = Lengths::Same { seq_len: packed(*seq_len), labels: *labels, examples: *examples };
+        let plan = plan(config, &halved, &shorter, rates)?;
+        table.push(Technique { name: "+ packing", recipe: halved, plan });
+    }
+    Ok(table)
+}
