@@ -218,6 +218,11 @@ fn count(n: usize) -> String {
     groups.join(",")
 }
 
+/// `3200`, `57`, `0.42`.
+fn rate(x: f64) -> String {
+    if x < 10.0 { format!("{x:.2}") } else { format!("{x:.0}") }
+}
+
 /// `350 ms`, `12 s`, `3 min 20 s`, `5 h 10 min`, `3.2 days`.
 fn time(seconds: f64) -> String {
     let whole = |unit: f64| (seconds / unit).floor();
@@ -250,20 +255,20 @@ fn heading(asked: &Asked, recipe: &Recipe, plan: &Plan) -> String {
 
 fn one(asked: &Asked, recipe: &Recipe, plan: &Plan) -> String {
     let mut lines = vec![heading(asked, recipe, plan), String::new()];
-    let mut row = |name: &str, value: String| lines.push(format!("{name:14}{value:>12}"));
-    row("peak memory", show_size(plan.peak));
+    let mut row = |name: &str, value: String| lines.push(format!("{name:14}{value}"));
+    row("peak memory", format!("{:>12}   {:.0} MiB", show_size(plan.peak), describe::mib(plan.peak)));
     for (name, bytes) in plan.split.parts() {
-        row(&format!("  {name}"), show_size(bytes));
+        row(&format!("  {name}"), format!("{:>12}", show_size(bytes)));
     }
     if let Some(seconds) = plan.step_seconds {
-        lines.push(format!("{:14}{:>12}   about: {:.0} tokens/s", "step", time(seconds), plan.tokens / seconds));
+        row("step", format!("{:>12}   {} tokens/s", time(seconds), rate(plan.tokens / seconds)));
         if let Some(run) = describe::run_seconds(plan, asked.epochs) {
-            lines.push(format!("{:14}{:>12}   {} epochs", "run", time(run), asked.epochs));
+            row("run", format!("{:>12}   {} epochs", time(run), asked.epochs));
         }
     }
     lines.push(String::new());
     lines.push(
-        "memory is exact to about 3 %, without data and tokenizer; time is a guess from a short measurement".into(),
+        "memory is within about 3 %, data and tokenizer not counted; time is a guess from a short measurement".into(),
     );
     lines.join("\n")
 }
@@ -271,13 +276,13 @@ fn one(asked: &Asked, recipe: &Recipe, plan: &Plan) -> String {
 /// Lines of a choice: settings as they go on a command line, memory, speed.
 fn choice(c: &Choice) -> String {
     format!(
-        "{:>5} {:>6} {:>11} {:>6} {:>12} {:>12.1}",
+        "{:>5} {:>6} {:>11} {:>6} {:>12} {:>12}",
         c.recipe.batch_size,
         c.recipe.grad_accum_steps,
         c.recipe.checkpoint_every,
         c.recipe.dtype.as_str(),
         show_size(c.plan.peak),
-        c.tokens_per_s(),
+        rate(c.tokens_per_s()),
     )
 }
 
@@ -311,6 +316,11 @@ fn chosen(asked: &Asked, choices: &[Choice], budget: usize) -> String {
         lines.push(format!("{:>5}", "..."));
     }
     let r = &best.recipe;
+    // Rounding the weights is a decision: what keeping them costs is said beside it.
+    let exact = fitting.iter().find(|c| c.recipe.dtype == asked.recipe.dtype);
+    if let Some(exact) = exact.filter(|c| c.recipe.dtype != r.dtype) {
+        lines.push(format!("\nthe fastest with {} weights:\n{}", exact.recipe.dtype.as_str(), choice(exact)));
+    }
     lines.push(String::new());
     lines.push(format!(
         "--batch-size {} --grad-accum-steps {} --checkpoint-every {} --dtype {} --amp {}",

@@ -32,6 +32,7 @@ pub fn show_size(bytes: usize) -> String {
         (value, unit) = (value / 1024.0, larger);
     }
     match unit {
+        "bytes" if bytes == 0 => "0".into(),
         "bytes" => format!("{bytes} bytes"),
         _ if value < 10.0 => format!("{value:.2} {unit}"),
         _ => format!("{value:.1} {unit}"),
