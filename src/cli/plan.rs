@@ -3,7 +3,7 @@
 use super::{Exit, fail, printer::Printer};
 use crate::bindings::Output;
 use crate::engine::autograd::Autocast;
-use crate::engine::data::{source, split::Subset, template::Template, tokenize};
+use crate::engine::data::{source, split::Subset, tokenize, wording::Layout};
 use crate::engine::error::{Error, unknown_name};
 use crate::engine::lora::{LoraConfig, Targets};
 use crate::engine::memory::{parse_size, show_size};
@@ -28,8 +28,8 @@ pub(super) struct Args {
     /// Use the first so many records
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: usize,
-    /// Prompt template of the data
-    #[arg(long, default_value = "alpaca")]
+    /// Template of the data: auto, chat, alpaca, or one of your own with {instruction}
+    #[arg(long, default_value = "auto")]
     template: String,
     /// Tokens of a sequence, or of the longest one [default: 512, or what the model takes]
     #[arg(long, visible_alias = "seq-len", value_name = "N")]
@@ -177,11 +177,7 @@ fn lengths(args: &Args, model: &ModelSource) -> Result<Lengths> {
         data = data.take(args.limit);
     }
     let options = tokenize::TokenizeOptions {
-        template: if args.template.contains('{') {
-            Template::single(&args.template)?
-        } else {
-            Template::named(&args.template)?
-        },
+        template: Layout::parse(&args.template)?,
         max_seq_len,
         ..tokenize::TokenizeOptions::default()
     };
