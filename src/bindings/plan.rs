@@ -126,6 +126,7 @@ fn asked(ctx: &Context, o: &mut OptionsMap) -> Result<Asked> {
             "sgd" => 0,
             other => return Err(unknown_name("optimizer", other, ["adamw", "sgd"])),
         },
+        pack: o.usize_opt("pack")?,
     };
     let data = o.object_opt::<Examples>("data", "Examples")?;
     let same = Lengths::Same {

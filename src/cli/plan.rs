@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Sequences of an epoch, without --data
     #[arg(long, value_name = "N", default_value_t = 0)]
     examples: usize,
+    /// Put several records of --data into a row, of so many tokens
+    #[arg(long, value_name = "N", requires = "data")]
+    pack: Option<usize>,
     #[arg(long, value_name = "N", default_value_t = 3)]
     epochs: usize,
     /// Sequences of a micro-batch [default: 4]
@@ -157,6 +160,7 @@ fn recipe(args: &Args) -> Result<Recipe> {
             "sgd" => 0,
             other => return Err(unknown_name("optimizer", other, ["adamw", "sgd"])),
         },
+        pack: args.pack,
     })
 }
 

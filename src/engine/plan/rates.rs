@@ -92,7 +92,7 @@ fn measure() -> Result<Rates> {
     const HEADS: usize = 8;
     const HEAD: usize = 64;
     let q = random(&[1, ROWS, HEADS, HEAD], DType::F32)?;
-    let config = AttentionConfig { causal: true, scale: None, lengths: None };
+    let config = AttentionConfig { causal: true, scale: None, documents: None };
     let attended = 2.0 * (HEADS * HEAD * ROWS * (ROWS + 1)) as f64;
     const CLASSES: usize = 8192;
     let logits = random(&[64, CLASSES], DType::F32)?;

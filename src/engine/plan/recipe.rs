@@ -30,6 +30,8 @@ pub struct Recipe {
     pub grad_accum_steps: usize,
     /// Numbers that the optimizer remembers of each trainable one: 2 for AdamW.
     pub slots: usize,
+    /// Tokens of a row that several examples of a data set share; `None`: a row each.
+    pub pack: Option<usize>,
 }
 
 impl Default for Recipe {
@@ -43,6 +45,7 @@ impl Default for Recipe {
             batch_size: 4,
             grad_accum_steps: 8,
             slots: 2,
+            pack: None,
         }
     }
 }
@@ -131,7 +134,8 @@ fn epoch(recipe: &Recipe, lengths: &Lengths) -> Result<Epoch> {
             })
         }
         Lengths::Data(data) => {
-            let windows = Windows::new(data, LoaderOptions { size, accumulate, ..LoaderOptions::default() })?;
+            let windows =
+                Windows::new(data, LoaderOptions { size, accumulate, pack: recipe.pack, ..LoaderOptions::default() })?;
             let (mut tokens, mut count) = (0, 0);
             for window in windows {
                 count += 1;

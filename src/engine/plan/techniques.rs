@@ -42,6 +42,7 @@ pub fn techniques(
         batch_size: window,
         grad_accum_steps: 1,
         slots: recipe.slots,
+        pack: None,
     };
     let adapted = Recipe { lora, ..full.clone() };
     let mixed = Recipe { amp: low, ..adapted.clone() };
@@ -62,11 +63,17 @@ pub fn techniques(
         table.push(Technique { name, recipe, plan });
     }
     // The same tokens in fewer positions.
-    if let Lengths::Same { seq_len, labels, examples } = lengths {
-        let packed = |n: usize| ((n as f64 * fill).ceil() as usize).max(2);
-        let shorter = Lengths::Same { seq_len: packed(*seq_len), labels: *labels, examples: *examples };
-        let plan = plan(config, &halved, &shorter, rates)?;
-        table.push(Technique { name: "+ packing", recipe: halved, plan });
-    }
+    let (packed, lengths) = match lengths {
+        Lengths::Same { seq_len, labels, examples } => {
+            let shorter = ((*seq_len as f64 * fill).ceil() as usize).max(2);
+            (halved, Lengths::Same { seq_len: shorter, labels: *labels, examples: *examples })
+        }
+        Lengths::Data(data) => {
+            let longest = data.examples().iter().map(|e| e.ids.len()).max();
+            (Recipe { pack: longest, ..halved }, lengths.clone())
+        }
+    };
+    let plan = plan(config, &packed, &lengths, rates)?;
+    table.push(Technique { name: "+ packing", recipe: packed, plan });
     Ok(table)
 }
