@@ -6,7 +6,7 @@ use super::registration::function;
 use super::{Context, ScriptResult};
 use crate::engine::autograd::Tensor;
 use crate::engine::data::{IGNORE_INDEX, batch, tokenize::TextTokenizer};
-use crate::engine::optim::clip::grad_norm;
+use crate::engine::optim::{clip::grad_norm, digest::grad_digest};
 use crate::engine::tokenizer::Tokenizer;
 use rhai::{Dynamic, Engine, Map};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +40,11 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
             trainable.into_iter().map(norm).collect()
         },
     );
+    function("grad_digest", ["model: Model", "string"])
+        .with_purity(true)
+        .register_into_engine(engine, |m: &mut Model| -> ScriptResult<String> {
+            Ok(grad_digest(&m.read().trainable()?)?)
+        });
     function("grad_norm", ["model: Model", "name: string", "float or ()"]).with_purity(true).register_into_engine(
         engine,
         |m: &mut Model, name: &str| -> ScriptResult<Dynamic> {

@@ -75,10 +75,15 @@ fn sync_dir(dir: &Path) {
     }
 }
 
+/// Whether `name` is that of a temporary file which a killed process left.
+pub fn is_temporary(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().starts_with(PREFIX)
+}
+
 /// Removes the temporary files that a killed process left in `dir`. Call it only while no one else writes there.
 pub fn sweep(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if is_temporary(&entry.file_name()) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -12,10 +12,10 @@ macro_rules! table {
 }
 
 /// `stdlib/*.rhai`.
-pub const STDLIB: Table = table!["stdlib": "cli", "evaluate", "instruct", "log", "samples", "test", "train"];
+pub const STDLIB: Table = table!["stdlib": "cli", "evaluate", "instruct", "log", "queue", "samples", "study", "study_report", "study_report_steps", "study_steps", "test", "train"];
 
 /// `scripts/*.rhai`.
-pub const RECIPES: Table = table!["scripts": "evaluate", "finetune", "generate", "pretrain_tiny", "quick"];
+pub const RECIPES: Table = table!["scripts": "evaluate", "finetune", "generate", "pretrain_tiny", "quick", "study"];
 
 /// The text of the standard library's module `name`, without the `std/`.
 pub fn module(name: &str) -> Option<&'static str> {

@@ -6,6 +6,7 @@
 
 pub mod adamw;
 pub mod clip;
+pub mod digest;
 pub mod scaler;
 pub mod schedule;
 pub mod sgd;

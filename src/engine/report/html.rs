@@ -7,7 +7,7 @@ use std::fmt::Write;
 const STYLE: &str = include_str!("style.css");
 
 /// What marks a column that another run would not repeat exactly.
-pub(super) const MARK: &str = "\u{2009}\u{2020}";
+pub(super) const MARK: &str = "\u{202f}\u{2020}";
 /// What the mark says.
 pub(super) const MEASURED: &str = "measured: another run gives slightly other values.";
 

@@ -258,7 +258,9 @@ pub fn shown(value: &Value) -> String {
             let x = n.as_f64().unwrap_or(f64::NAN);
             let plain = x == 0.0 || (1e-3..1e7).contains(&x.abs());
             if !plain {
-                return format!("{x:.3e}");
+                let text = format!("{x:.3e}");
+                let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+                return format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'));
             }
             let text = format!("{x:.4}");
             text.trim_end_matches('0').trim_end_matches('.').to_string()

@@ -175,6 +175,7 @@ fn values_as_people_read_them() {
         (json!(2.5), "2.5"),
         (json!(0.00012345), "1.234e-4"),
         (json!(12345678.9), "1.235e7"),
+        (json!(1e-4), "1e-4"),
         (json!(0.0), "0"),
         (json!("x"), "x"),
         (json!(true), "yes"),

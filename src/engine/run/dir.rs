@@ -120,7 +120,11 @@ fn occupied(dir: &Path) -> Result<Option<String>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some("a link to nowhere".into())),
         Err(e) => return Err(Error::io(dir)(e)),
     };
-    for entry in entries.flatten() {
+    let entries: Vec<_> = entries.flatten().collect();
+    if torn(&entries) {
+        return Ok(None);
+    }
+    for entry in entries {
         if entry.file_name() != LOCK_FILE {
             return Ok(Some(match Record::read(dir) {
                 Ok(Some(Record { status: Status::Finished, .. })) => "a finished run".into(),
@@ -131,6 +135,16 @@ fn occupied(dir: &Path) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// Whether the directory holds what a run killed in its first moments leaves: an empty log and perhaps its settings.
+fn torn(entries: &[fs::DirEntry]) -> bool {
+    let empty = |e: &fs::DirEntry| e.metadata().is_ok_and(|m| m.is_file() && m.len() == 0);
+    let first = |e: &fs::DirEntry| {
+        let name = e.file_name();
+        [LOCK_FILE, LOG_FILE, SETTINGS_FILE].iter().any(|n| name == *n) || atomic::is_temporary(&name)
+    };
+    entries.iter().any(|e| e.file_name() == LOG_FILE && empty(e)) && entries.iter().all(first)
 }
 
 fn claim_number(asked: &Path, name: &str) -> Result<Claim> {
@@ -323,6 +337,26 @@ mod tests {
         assert_eq!(claim(&asked, Policy::Resume).unwrap().dir, asked);
         assert_eq!(claim(&root.path().join("lora-3"), Policy::Reopen).unwrap().dir, root.path().join("lora-3"));
         assert!(claim(&root.path().join("lora-4"), Policy::Reopen).is_err());
+    }
+
+    /// Protects a study that is killed in a run's first moments: what such a kill leaves is no obstacle; anything more is.
+    #[test]
+    fn torn_beginnings_are_begun_again() {
+        let root = tempfile::tempdir().unwrap();
+        let asked = root.path().join("r");
+        fs::create_dir(&asked).unwrap();
+        for name in [LOG_FILE, LOCK_FILE, ".host-tmp-1-1"] {
+            fs::write(asked.join(name), "").unwrap();
+        }
+        fs::write(asked.join(SETTINGS_FILE), "{}").unwrap();
+        for policy in [Policy::Continue, Policy::Refuse, Policy::Number] {
+            let claimed = claim(&asked, policy).unwrap();
+            assert!(claimed.dir == asked && claimed.record.is_none(), "{policy:?}");
+        }
+        fs::write(asked.join("thesis.txt"), "x").unwrap();
+        assert!(claim(&asked, Policy::Continue).is_err());
+        drop(begin(&root.path().join("s"), Policy::Continue));
+        assert!(claim(&root.path().join("s"), Policy::Continue).unwrap().record.is_some());
     }
 
     /// Protects files: overwriting takes a run's own files only, and never a directory that is no run.

@@ -1,0 +1,206 @@
+//! `scripts/study.rhai` through the real binary, on a tiny model: what its report holds, and that a study which is killed
+//! again and again ends with the same one.
+
+use serde_json::Value as Json;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A model that takes milliseconds, with the built-in model's tokenizer.
+const TINY: &str = r#"
+    seed(7);
+    let model = llama::from_config(#{
+        vocab_size: 512, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 3, num_attention_heads: 2,
+        num_key_value_heads: 1, max_position_embeddings: 128, rms_norm_eps: 1e-5, tie_word_embeddings: true,
+    }, #{ init: "random" });
+    model.tokenizer = llama::load("builtin:stories260K").tokenizer;
+    model.save("tiny");
+"#;
+
+const SMALL: [&str; 29] = [
+    "--model=tiny",
+    "--out=study",
+    "--limit=14",
+    "--val-fraction=0.3",
+    "--max-seq-len=112",
+    "--template={instruction} {input}\nAnswer: ",
+    "--epochs=3",
+    "--grad-accum-steps=2",
+    "--save-every=2",
+    "--rank=4",
+    "--alpha=8",
+    "--lr=0.01",
+    "--sweep-steps=2",
+    "--ranks=[2]",
+    "--alphas=[]",
+    "--dropouts=[]",
+    "--score-limit=2",
+    "--samples=1",
+    "--max-new-tokens=4",
+    "--repeats=1",
+    "--batch-size=1",
+    "--eval-batch-size=8",
+    "--checkpoint-every=2",
+    "--dropout=0.1",
+    "--full=true",
+    "--amp=off",
+    "--max-norm=0.5",
+    "--seed=3",
+    "--dtype=f32",
+];
+
+fn prepare() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_host")).current_dir(dir.path()).args(["run", "-e", TINY]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    dir
+}
+
+fn study(dir: &Path) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_host"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/study.rhai");
+    c.current_dir(dir).arg("run").arg(script).args(SMALL).stdin(Stdio::null());
+    c
+}
+
+fn finish(mut c: Command) -> String {
+    let out = c.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{text}");
+    text
+}
+
+fn report(dir: &Path) -> Json {
+    serde_json::from_slice(&std::fs::read(dir.join("study/report.json")).unwrap()).unwrap()
+}
+
+/// The report without what it marks as measured.
+fn lasting(mut report: Json) -> Json {
+    fn strip(value: &mut Json) {
+        match value {
+            Json::Object(map) => {
+                map.remove("measured");
+                map.values_mut().for_each(strip);
+            }
+            Json::Array(all) => all.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    for section in report["sections"].as_array_mut().unwrap() {
+        for part in section["parts"].as_array_mut().unwrap() {
+            if part["measured"] == true {
+                part["text"] = Json::Null;
+            }
+            let measured = part["measured"].as_array().cloned().unwrap_or_default();
+            let columns = part["columns"].as_array().cloned().unwrap_or_default();
+            for row in part["rows"].as_array_mut().into_iter().flatten() {
+                for (i, column) in columns.iter().enumerate() {
+                    if measured.contains(column) {
+                        row[i] = Json::Null;
+                    }
+                }
+            }
+        }
+    }
+    strip(&mut report["data"]);
+    report
+}
+
+/// Where two reports differ first, as a path; reading a whole report beside another is no help.
+fn difference(path: &str, a: &Json, b: &Json) -> Option<String> {
+    match (a, b) {
+        (Json::Object(x), Json::Object(y)) if x.keys().eq(y.keys()) => {
+            x.iter().find_map(|(k, v)| difference(&format!("{path}.{k}"), v, &y[k]))
+        }
+        (Json::Array(x), Json::Array(y)) if x.len() == y.len() => {
+            x.iter().zip(y).enumerate().find_map(|(i, (v, w))| difference(&format!("{path}[{i}]"), v, w))
+        }
+        _ => (a != b).then(|| format!("{path}: {a} and {b}")),
+    }
+}
+
+/// Lets `c` run until it says that job `job` begins and for `more` on, then kills it; whether it was killed.
+fn kill_in(mut c: Command, job: usize, more: Duration) -> bool {
+    let mut child = c.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        let number = line.strip_prefix("job ").and_then(|rest| rest.split_once(' ')).and_then(|(n, _)| n.parse().ok());
+        if number.is_some_and(|n: usize| n >= job) {
+            // Whoever writes to a pipe that nobody reads waits.
+            let reader = std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+            std::thread::sleep(more);
+            let killed = child.try_wait().unwrap().is_none();
+            let _ = child.kill();
+            child.wait().unwrap();
+            reader.join().unwrap().unwrap();
+            return killed;
+        }
+        line.clear();
+    }
+    child.wait().unwrap();
+    false
+}
+
+/// Protects the study's main promises: all six sections with their figures and tables, gradients compared and equal, and
+/// a study that is killed five times at random points and started again ends with the same report, measured times and
+/// sizes aside.
+#[test]
+fn a_killed_study_ends_with_the_same_report() {
+    let (whole, killed) = (prepare(), prepare());
+    let said = finish(study(whole.path()));
+    let wanted = report(whole.path());
+    check(&wanted, &said);
+
+    // The same five points in every run of this test; the machine's speed moves them a little.
+    let mut random = 0x9E37_79B9_u64;
+    let mut next = |n: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % n
+    };
+    let mut kills = 0;
+    // The fourth job is the training run, which goes on from its saved state.
+    for job in [2, 4, 5 + next(4) as usize, 9 + next(4) as usize, 14 + next(4) as usize] {
+        kills += usize::from(kill_in(study(killed.path()), job, Duration::from_millis(20 + next(200))));
+    }
+    assert!(kills >= 3, "the study ended before it could be killed: {kills}");
+    let mut last = study(killed.path());
+    last.arg("--resume");
+    let said = finish(last);
+    assert!(said.contains("jobs are done"), "{said}");
+    let found = difference("report", &lasting(report(killed.path())), &lasting(wanted));
+    assert!(found.is_none(), "after {kills} kills: {}", found.unwrap_or_default());
+}
+
+/// What a study's report must hold.
+fn check(report: &Json, said: &str) {
+    let titles: Vec<&str> =
+        report["sections"].as_array().unwrap().iter().map(|s| s["title"].as_str().unwrap()).collect();
+    for (i, word) in ["Training", "Answers", "Parameters", "checkpoints", "Memory", "technique"].iter().enumerate() {
+        let title =
+            titles.iter().find(|t| t.starts_with(&format!("{}.", i + 1))).unwrap_or_else(|| panic!("{titles:?}"));
+        assert!(title.contains(word), "{title}");
+    }
+    let parts: Vec<&Json> =
+        report["sections"].as_array().unwrap().iter().flat_map(|s| s["parts"].as_array().unwrap()).collect();
+    let count = |kind: &str| parts.iter().filter(|p| p["kind"] == kind).count();
+    assert!(count("figure") >= 7 && count("table") >= 9 && count("answers") == 1, "{said}");
+    for part in parts.iter().filter(|p| p["kind"] == "figure" || p["kind"] == "table") {
+        assert!(!part["caption"].as_str().unwrap().is_empty(), "{part}");
+    }
+    let results = &report["data"]["results"];
+    let number = |path: [&str; 2]| results[path[0]][path[1]].as_f64().unwrap_or_else(|| panic!("{path:?}: {results}"));
+    assert!(number(["after: train", "loss"]) < number(["before: train", "loss"]), "nothing was learned");
+    let digests: std::collections::BTreeSet<&str> = results
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(name, _)| name.starts_with("checkpoints: "))
+        .map(|(_, job)| job["digest"].as_str().unwrap())
+        .collect();
+    assert_eq!(digests.len(), 1, "checkpoints changed the gradient: {results}");
+    let peak = |name: &str| results[&format!("memory: {name}")]["measured"]["peak_mib"].as_f64().unwrap();
+    assert!(peak("LoRA") < peak("full fine-tuning") && peak("+ accumulation") < peak("+ AMP (bf16)"), "{results}");
+}
