@@ -2,12 +2,13 @@
 
 use super::data::Examples;
 use super::registration::function;
+use super::streams::no_length;
 use super::{OptionsMap, ScriptResult};
 use crate::engine::Result;
 use crate::engine::autograd::Tensor;
 use crate::engine::data::batch;
-use crate::engine::data::loader::{LoaderOptions, Usage, Weighting, Windows};
-use crate::engine::data::tokenize::Tokenized;
+use crate::engine::data::loader::{LoaderOptions, Weighting, Windows};
+use crate::engine::data::stream::Stream;
 use crate::engine::{error::Error, rng};
 use candle_core::Device::Cpu;
 use rhai::{Array, Dynamic, Engine, INT, Map};
@@ -19,27 +20,42 @@ pub struct Batch(pub(super) Arc<batch::Batch>);
 
 /// The optimizer windows of one epoch: what `for window in data.batches(..)` walks over.
 #[derive(Debug, Clone)]
-pub struct BatchWindows(Windows);
+pub struct BatchWindows(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Set(Windows),
+    Stream { stream: Stream, options: LoaderOptions, buffer: usize },
+}
 
 impl BatchWindows {
-    /// Optimizer steps of the whole epoch.
-    pub(super) fn len(&self) -> usize {
-        self.0.total()
+    pub(super) fn of_stream(stream: Stream, options: LoaderOptions, buffer: usize) -> Self {
+        BatchWindows(Kind::Stream { stream, options, buffer })
     }
 
-    /// What the whole epoch holds.
-    pub(super) fn usage(&self) -> Usage {
-        self.0.usage()
+    /// The windows of a set that is in memory.
+    pub(super) fn known(&self) -> Result<&Windows> {
+        match &self.0 {
+            Kind::Set(windows) => Ok(windows),
+            Kind::Stream { .. } => Err(no_length()),
+        }
     }
 }
 
 impl IntoIterator for BatchWindows {
-    type Item = Array;
-    type IntoIter = Box<dyn Iterator<Item = Array>>;
+    type Item = ScriptResult<Array>;
+    type IntoIter = Box<dyn Iterator<Item = ScriptResult<Array>>>;
 
     fn into_iter(self) -> Self::IntoIter {
         let batch = |b| Dynamic::from(Batch(Arc::new(b)));
-        Box::new(self.0.map(move |w| w.into_iter().map(batch).collect()))
+        let window = move |w: Vec<batch::Batch>| w.into_iter().map(batch).collect::<Array>();
+        match self.0 {
+            Kind::Set(windows) => Box::new(windows.map(move |w| Ok(window(w)))),
+            Kind::Stream { stream, options, buffer } => match stream.windows(options, buffer) {
+                Ok(windows) => Box::new(windows.map(move |w| Ok(window(w?)))),
+                Err(e) => Box::new(std::iter::once(Err(e.into()))),
+            },
+        }
     }
 }
 
@@ -47,25 +63,32 @@ pub(super) fn register(engine: &mut Engine) {
     engine
         .register_type_with_name::<BatchWindows>("Windows")
         .register_type_with_name::<Batch>("Batch")
-        .register_iterator::<BatchWindows>();
+        .register_iterator_result::<BatchWindows, Array>();
     function("batches", ["data: Examples", "Windows"])
         .register_into_engine(engine, |e: &mut Examples| windows(e, Map::new()));
     function("batches", ["data: Examples", "options: Map", "Windows"]).register_into_engine(engine, windows);
     // `len` counts the whole epoch's windows, skipped ones included: what a schedule needs.
-    engine.register_get("len", |w: &mut BatchWindows| w.len() as INT);
+    engine.register_get("len", |w: &mut BatchWindows| -> ScriptResult<INT> { Ok(w.known()?.total() as INT) });
     function("stats", ["windows: Windows", "Map"])
         .register_into_engine(engine, |w: &mut BatchWindows| -> ScriptResult<Dynamic> {
-            rhai::serde::to_dynamic(w.usage())
+            rhai::serde::to_dynamic(w.known()?.usage())
         });
     batches(engine);
 }
 
 fn windows(examples: &mut Examples, options: Map) -> ScriptResult<BatchWindows> {
     let mut o = OptionsMap::new("batches", options);
+    let options = loader_options(&mut o, examples.0.max_seq_len())?;
+    o.finish()?;
+    Ok(BatchWindows(Kind::Set(Windows::new(&examples.0, options)?)))
+}
+
+/// The options of `batches`; `max_seq_len` is how long a packed row is unless they say.
+pub(super) fn loader_options(o: &mut OptionsMap, max_seq_len: usize) -> Result<LoaderOptions> {
     let default = LoaderOptions::default();
     let seed = o.int_or("seed", rng::state().seed as INT)?;
-    let (max_tokens, pack) = (o.usize_opt("max_tokens")?, packing(&mut o, &examples.0)?);
-    let options = LoaderOptions {
+    let (max_tokens, pack) = (o.usize_opt("max_tokens")?, packing(o, max_seq_len)?);
+    Ok(LoaderOptions {
         size: o.usize_or("size", if max_tokens.is_some() { usize::MAX } else { default.size })?,
         max_tokens,
         pack,
@@ -78,15 +101,13 @@ fn windows(examples: &mut Examples, options: Map) -> ScriptResult<BatchWindows> 
         pad_to_multiple: o.usize_or("pad_to_multiple", 1usize)?,
         group_by_length: o.bool_or("group_by_length", false)?,
         weighting: o.string_opt("weighting")?.map_or(Ok(default.weighting), |n| Weighting::named(&n))?,
-    };
-    o.finish()?;
-    Ok(BatchWindows(Windows::new(&examples.0, options)?))
+    })
 }
 
-/// The options `pack` and `pack_len` for batches of `data`: tokens of a row, unless examples have rows of their own.
-pub(super) fn packing(o: &mut OptionsMap, data: &Tokenized) -> Result<Option<usize>> {
+/// The options `pack` and `pack_len`: tokens of a row, unless examples have rows of their own.
+pub(super) fn packing(o: &mut OptionsMap, max_seq_len: usize) -> Result<Option<usize>> {
     match (o.bool_or("pack", false)?, o.usize_opt("pack_len")?) {
-        (true, length) => Ok(Some(length.unwrap_or(data.max_seq_len()))),
+        (true, length) => Ok(Some(length.unwrap_or(max_seq_len))),
         (false, None) => Ok(None),
         (false, Some(_)) => Err(Error::config("pack_len is the length of packed rows: it goes with pack: true")),
     }

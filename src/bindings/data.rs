@@ -3,7 +3,7 @@
 pub use super::batches::{Batch, BatchWindows};
 use super::registration::function;
 use super::subset::{index, subset_methods};
-use super::{Context, OptionsMap, ScriptResult, batches, records, tokenize};
+use super::{Context, OptionsMap, ScriptResult, batches, records, streams, tokenize};
 use crate::engine::data::split::Subset;
 use crate::engine::data::tokenize::Tokenized;
 use crate::engine::data::{metrics, view};
@@ -17,12 +17,14 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine.register_type_with_name::<Examples>("Examples");
     let mut module = Module::new();
     records::loading(&mut module, ctx);
+    streams::loading(&mut module, ctx);
     scores(&mut module);
     engine.register_static_module("data", module.into());
     records::register(engine);
     tokenize::register(engine, ctx);
     examples(engine, ctx);
     batches::register(engine);
+    streams::register(engine, ctx);
 }
 
 fn scores(module: &mut Module) {

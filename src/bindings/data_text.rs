@@ -19,10 +19,11 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let c = ctx.clone();
     engine.register_fn("to_debug", move |b: &mut Batch| batch(b, c.output.screen().width));
     engine.register_fn("to_debug", |w: &mut BatchWindows| {
-        let usage = w.usage();
+        let Ok(windows) = w.known() else { return "Windows(of a stream)".to_string() };
+        let usage = windows.usage();
         format!(
             "Windows({}, {} with {}: {:.1} % of their places hold tokens)",
-            plural(w.len(), "optimizer step"),
+            plural(windows.total(), "optimizer step"),
             plural(usage.rows, "row"),
             plural(usage.documents, "example"),
             100.0 * usage.useful_share

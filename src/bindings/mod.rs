@@ -42,6 +42,7 @@ pub mod tensor_ops;
 mod tensor_text;
 pub mod testing;
 pub mod text;
+mod streams;
 mod subset;
 mod tokenize;
 pub mod tokenizer;

@@ -225,7 +225,7 @@ fn running(engine: &mut Engine) {
 fn evaluate(model: &mut Model, data: Examples, options: Map) -> ScriptResult<Map> {
     let mut o = OptionsMap::new("evaluate", options);
     let limits = super::generate::limits(&mut o)?;
-    let pack = packing(&mut o, &data.0)?;
+    let pack = packing(&mut o, data.0.max_seq_len())?;
     o.finish()?;
     let mean = model.write().set_loss(&data.0, limits, pack)?;
     let number = |x: Option<f64>| Dynamic::from(x.unwrap_or(FLOAT::NAN));

@@ -47,7 +47,7 @@ fn concat(sets: Array) -> ScriptResult<Dataset> {
 }
 
 /// The options of reading a file, for the function `what`.
-fn read_options(what: &'static str, options: Map) -> Result<ReadOptions> {
+pub(super) fn read_options(what: &'static str, options: Map) -> Result<ReadOptions> {
     let mut o = OptionsMap::new(what, options);
     let mut fields = Fields::default();
     for (role, name) in o.map_opt("fields")?.unwrap_or_default() {

@@ -2,6 +2,7 @@
 
 use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult, data::Examples, records::from_map};
+use crate::engine::data::cache::{self, Outcome};
 use crate::engine::data::record::{Dataset, Form};
 use crate::engine::data::template::Template;
 use crate::engine::data::tokenize::{TokenizeOptions, tokenize};
@@ -12,12 +13,9 @@ use rhai::{Dynamic, Engine, Map};
 use std::sync::Arc;
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
-    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"]).register_into_engine(
-        engine,
-        |d: &mut Dataset, t: Tokenizer| -> ScriptResult<Examples> {
-            Ok(Examples(tokenize(d, Arc::new(t), &TokenizeOptions::default())?))
-        },
-    );
+    let c = ctx.clone();
+    function("tokenize", ["data: Records", "tokenizer: Tokenizer", "Examples"])
+        .register_into_engine(engine, move |d: &mut Dataset, t: Tokenizer| tokenized(&c, d, t, Map::new()));
     let c = ctx.clone();
     function("tokenize", ["data: Records", "tokenizer: Tokenizer", "options: Map", "Examples"])
         .register_into_engine(engine, move |d: &mut Dataset, t: Tokenizer, o: Map| tokenized(&c, d, t, o));
@@ -68,15 +66,34 @@ pub(super) fn layout(ctx: &Context, value: &Dynamic) -> ScriptResult<Layout> {
     Ok(Layout::Prompt(Template::new(&with, &without)?))
 }
 
-fn tokenized(ctx: &Context, data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
-    let mut o = OptionsMap::new("tokenize", options);
+/// The options of `tokenize`, but for those of the cache.
+pub(super) fn options(ctx: &Context, o: &mut OptionsMap) -> ScriptResult<TokenizeOptions> {
     let default = TokenizeOptions::default();
-    let options = TokenizeOptions {
+    Ok(TokenizeOptions {
         template: o.value_opt("template").map_or(Ok(default.template), |t| layout(ctx, &t))?,
         max_seq_len: o.usize_or("max_seq_len", default.max_seq_len)?,
         mask_prompt: o.bool_or("mask_prompt", default.mask_prompt)?,
         eos: o.bool_or("eos", default.eos)?,
-    };
+    })
+}
+
+fn tokenized(ctx: &Context, data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
+    let mut o = OptionsMap::new("tokenize", options);
+    let options = self::options(ctx, &mut o)?;
+    let wanted = o.bool_opt("cache")?;
     o.finish()?;
-    Ok(Examples(tokenize(data, Arc::new(tokenizer), &options)?))
+    let folder = cache::folder().filter(|_| wanted.unwrap_or_else(|| cache::is_worthwhile(data)));
+    let Some(folder) = folder else {
+        return Ok(Examples(tokenize(data, Arc::new(tokenizer), &options)?));
+    };
+    let (examples, outcome) = cache::tokenize(data, Arc::new(tokenizer), &options, &folder)?;
+    match outcome {
+        Outcome::Read { seconds, saved } => ctx.output.note(&format!(
+            "the tokens of {} records were kept from before: {seconds:.1} s in place of {saved:.1} s",
+            data.records().len()
+        )),
+        Outcome::Failed(why) => ctx.output.note(&format!("the cache of tokens: {why}")),
+        Outcome::Made(_) | Outcome::Off => {}
+    }
+    Ok(Examples(examples))
 }

@@ -6,6 +6,8 @@
 //! split    any set -> subsets by index        template Record -> prompt and response text
 //! tokenize Dataset -> Tokenized (ids, labels, what was cut and dropped)
 //! loader   Tokenized -> optimizer windows     batch    examples -> one padded or packed micro-batch
+//! cache    Tokenized, kept on disk by content  mix      several Tokenized by weight -> one
+//! stream   a file larger than memory -> optimizer windows
 //! plan     order, rows (packing) and micro-batches of an epoch, by position
 //! metrics  answers -> exact match, ROUGE, chrF, GSM8K; losses -> mean and perplexity
 //! ```
@@ -13,6 +15,7 @@
 //! Plain data, no gradients: `u32` token ids, `i64` labels with [`IGNORE_INDEX`] where nothing is to be learned.
 
 pub mod batch;
+pub mod cache;
 mod chat;
 mod csv;
 pub mod documents;
@@ -21,6 +24,7 @@ pub mod forms;
 mod json;
 pub mod loader;
 pub mod metrics;
+pub mod mix;
 mod packing;
 mod parquet;
 mod plan;
@@ -30,6 +34,7 @@ mod sets;
 pub mod source;
 pub mod split;
 pub mod stats;
+pub mod stream;
 pub mod template;
 pub mod tokenize;
 mod turns;

@@ -93,16 +93,13 @@ pub(super) fn arranged(
 
 /// Where micro-batches end in rows of these `widths`: after `size` rows, or before the padded rectangle has more than
 /// `max_tokens` places.
-pub(super) fn grouped(widths: &[usize], options: &LoaderOptions) -> Result<Vec<usize>> {
+fn grouped(widths: &[usize], options: &LoaderOptions) -> Result<Vec<usize>> {
     let mut ends = Vec::new();
     let (mut rows, mut widest) = (0, 0);
     for (i, width) in widths.iter().enumerate() {
         let width = width.next_multiple_of(options.pad_to_multiple.max(1));
         if let Some(most) = options.max_tokens.filter(|most| width > *most) {
-            return Err(Error::config_help(
-                format!("batches: max_tokens is {most}, and one row alone has {width}"),
-                "raise max_tokens, or cut examples with max_seq_len",
-            ));
+            return Err(row_too_wide(width, most));
         }
         let over = |n: usize| options.max_tokens.is_some_and(|most| n > most);
         if rows == options.size || over((rows + 1).saturating_mul(widest.max(width))) {
@@ -143,5 +140,12 @@ pub(super) fn too_long(longest: usize, room: usize) -> Error {
     Error::config_help(
         format!("batches: an example has {longest} tokens, and pack_len is {room}"),
         "raise pack_len, or cut examples with max_seq_len",
+    )
+}
+
+pub(super) fn row_too_wide(width: usize, most: usize) -> Error {
+    Error::config_help(
+        format!("batches: max_tokens is {most}, and one row alone has {width}"),
+        "raise max_tokens, or cut examples with max_seq_len",
     )
 }

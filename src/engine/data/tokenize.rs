@@ -14,13 +14,14 @@
 
 use super::IGNORE_INDEX;
 use super::encode::Encoder;
-use super::record::Dataset;
+use super::record::{Dataset, Record};
 use super::split::Subset;
 use super::stats::Stats;
 use super::wording::{Layout, Wording};
 use crate::engine::tokenizer::{ChatTemplate, Tokenizer};
 use crate::engine::{Error, Result};
 use rayon::prelude::*;
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 /// What turning text into training examples needs of a tokenizer.
@@ -41,6 +42,10 @@ pub trait TextTokenizer: Send + Sync {
     fn ends_turn(&self, id: u32) -> bool;
     /// The chat template `given`, or the tokenizer's own.
     fn chat(&self, given: Option<&str>) -> Result<ChatTemplate>;
+    /// What tells this tokenizer from every other that gives other ids; `None` where nothing does.
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        None
+    }
 }
 
 impl TextTokenizer for Tokenizer {
@@ -74,6 +79,10 @@ impl TextTokenizer for Tokenizer {
 
     fn chat(&self, given: Option<&str>) -> Result<ChatTemplate> {
         Tokenizer::chat(self, given)
+    }
+
+    fn fingerprint(&self) -> Option<[u8; 32]> {
+        Tokenizer::fingerprint(self).ok()
     }
 }
 
@@ -143,9 +152,19 @@ impl std::fmt::Debug for Tokenized {
 /// [`Error::Config`] for an empty set, a set that leaves nothing to learn at all (saying why), `max_seq_len` below 2, or
 /// a tokenizer without EOS when one is asked for. The tokenizer's own errors, with the record named.
 pub fn tokenize(data: &Dataset, tokenizer: Arc<dyn TextTokenizer>, options: &TokenizeOptions) -> Result<Tokenized> {
-    if data.is_empty() {
-        return Err(Error::config(format!("{}: no records to tokenize", data.source)));
-    }
+    let encoded = encode(data.records(), &*tokenizer, options)?;
+    Tokenized::from_encoded(data, encoded, tokenizer, options)
+}
+
+/// What a record became: its examples, and the length of its prompt in tokens.
+pub(super) type Encoded = (Vec<Example>, usize);
+
+/// The examples of each of `records`, in their order.
+pub(super) fn encode<R: Borrow<Record> + Sync>(
+    records: &[R],
+    tokenizer: &dyn TextTokenizer,
+    options: &TokenizeOptions,
+) -> Result<Vec<Encoded>> {
     if options.max_seq_len < 2 {
         return Err(Error::config(format!(
             "max_seq_len is {}: a sequence needs at least 2 tokens, one to read and one to predict",
@@ -162,25 +181,15 @@ pub fn tokenize(data: &Dataset, tokenizer: Arc<dyn TextTokenizer>, options: &Tok
             ));
         }
     };
-    let wording = Wording::new(&options.template, &*tokenizer)?;
-    let encoder = Encoder { tokenizer: &*tokenizer, options, eos, wording };
-    let encoded: Vec<(Vec<Example>, usize)> =
-        data.records().par_iter().map(|r| encoder.encode(r)).collect::<Result<_>>()?;
+    let wording = Wording::new(&options.template, tokenizer)?;
+    let encoder = Encoder { tokenizer, options, eos, wording };
+    records.par_iter().map(|r| encoder.encode(r.borrow())).collect()
+}
 
-    let shortest_prompt = encoded.iter().map(|(_, prompt)| *prompt).min().unwrap_or(0);
-    let examples = encoded.into_iter().flat_map(|(examples, _)| examples);
-    let (kept, dropped): (Vec<_>, Vec<_>) = examples.partition(|e| e.label_tokens() > 0);
-    if kept.is_empty() {
-        return Err(nothing_to_learn(data, &dropped, shortest_prompt, options));
-    }
-    Ok(Tokenized {
-        examples: kept.into_iter().map(Arc::new).collect(),
-        dropped: dropped.iter().map(|e| e.source).collect(),
-        // Padding is neither attended to nor labelled, so any valid id serves where the tokenizer names none.
-        pad_id: tokenizer.pad_id().or(tokenizer.eos_id()).unwrap_or(0),
-        max_seq_len: options.max_seq_len,
-        tokenizer,
-    })
+/// The id that fills short rows. Padding is neither attended to nor labelled, so any valid id serves where the tokenizer
+/// names none.
+pub(super) fn padding(tokenizer: &dyn TextTokenizer) -> u32 {
+    tokenizer.pad_id().or(tokenizer.eos_id()).unwrap_or(0)
 }
 
 /// The ids that a model reads for a prompt: BOS before `encoded` if the tokenizer adds one and the text does not already
@@ -208,6 +217,41 @@ fn nothing_to_learn(data: &Dataset, dropped: &[Example], shortest_prompt: usize,
 }
 
 impl Tokenized {
+    /// The set of what `data` became.
+    pub(super) fn from_encoded(
+        data: &Dataset,
+        encoded: Vec<Encoded>,
+        tokenizer: Arc<dyn TextTokenizer>,
+        options: &TokenizeOptions,
+    ) -> Result<Self> {
+        if data.is_empty() {
+            return Err(Error::config(format!("{}: no records to tokenize", data.source)));
+        }
+        let shortest_prompt = encoded.iter().map(|(_, prompt)| *prompt).min().unwrap_or(0);
+        let examples = encoded.into_iter().flat_map(|(examples, _)| examples);
+        let (kept, dropped): (Vec<_>, Vec<_>) = examples.partition(|e| e.label_tokens() > 0);
+        if kept.is_empty() {
+            return Err(nothing_to_learn(data, &dropped, shortest_prompt, options));
+        }
+        Ok(Tokenized {
+            examples: kept.into_iter().map(Arc::new).collect(),
+            dropped: dropped.iter().map(|e| e.source).collect(),
+            pad_id: padding(&*tokenizer),
+            max_seq_len: options.max_seq_len,
+            tokenizer,
+        })
+    }
+
+    /// The examples at `picks`, each a place in `parts` and in that part; padded and decoded as the first part is.
+    pub(super) fn joined(parts: &[&Tokenized], picks: &[(usize, usize)]) -> Self {
+        Tokenized {
+            examples: picks.iter().map(|&(part, i)| parts[part].examples[i].clone()).collect(),
+            dropped: Arc::new([]),
+            max_seq_len: parts.iter().map(|p| p.max_seq_len).max().unwrap_or(0),
+            ..parts[0].clone()
+        }
+    }
+
     /// A set of ready-made `examples`; `tokenizer` gives the padding id and the text for [`Tokenized::show`].
     ///
     /// # Errors
@@ -224,7 +268,7 @@ impl Tokenized {
                 return Err(Error::config(format!("example {i} has no label after its first token: nothing to learn")));
             }
         }
-        let pad_id = tokenizer.pad_id().or(tokenizer.eos_id()).unwrap_or(0);
+        let pad_id = padding(&*tokenizer);
         Ok(Tokenized {
             max_seq_len: examples.iter().map(|e| e.ids.len()).max().unwrap_or(0),
             examples: examples.into_iter().map(Arc::new).collect(),
@@ -347,6 +391,9 @@ pub(super) mod toy {
                 byte => char::from(byte as u8).to_string(),
             };
             Ok(ids.iter().map(text).collect())
+        }
+        fn fingerprint(&self) -> Option<[u8; 32]> {
+            Some([u8::from(self.bos) * 4 + u8::from(self.eos) * 2 + u8::from(self.pad); 32])
         }
         fn eos_id(&self) -> Option<u32> {
             self.eos.then_some(EOS)

@@ -18,6 +18,7 @@ pub use chat::{ChatTemplate, Message};
 pub use stream::DecodeStream;
 
 use crate::engine::{Error, Result, memory};
+use sha2::{Digest, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -255,6 +256,17 @@ impl Tokenizer {
         const KNOWN: &[&str] =
             &["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>"];
         self.stop_ids().contains(&id) || self.piece(id).is_some_and(|piece| KNOWN.contains(&piece.as_str()))
+    }
+
+    /// A hash of everything that ids and chat templates depend on: two tokenizers with one fingerprint encode alike.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the vocabulary cannot be written down.
+    pub fn fingerprint(&self) -> Result<[u8; 32]> {
+        let Inner { pipeline, vocab_size: _, ids, add_bos, chat_template } = &*self.0;
+        let pipeline = guarded("saving the tokenizer", || pipeline.to_string(false))?;
+        let rest = format!("{ids:?} {add_bos} {chat_template:?} ");
+        Ok(Sha256::new().chain_update(rest).chain_update(pipeline).finalize().into())
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `dir`, as transformers reads them.
