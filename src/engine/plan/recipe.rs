@@ -110,7 +110,7 @@ pub fn shape(config: &LlamaConfig, recipe: &Recipe) -> Result<Llama> {
 
 /// The micro-batches of an epoch by shape, with how many there are of each.
 struct Epoch {
-    /// One window per distinct shape.
+    /// Rows, width and labels of micro-batches, and how many are alike.
     shapes: BTreeMap<(usize, usize, usize), usize>,
     tokens: usize,
     windows: usize,
