@@ -192,7 +192,7 @@ fn look(name: &str, raw: Input, options: &ReadOptions, limit: u64) -> Result<(Ki
         let has = |name: &&str| columns.iter().any(|column| column == name);
         let table = options.delimiter.is_some() || extension == "csv" || extension == "tsv";
         if let Some(missing) = asked.iter().find(|name| !has(name))
-            && (table || (columns.len() > 1 && asked.iter().any(|name| has(&name))))
+            && (table || (columns.len() > 1 && asked.iter().any(has)))
         {
             let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
             let message = format!("no column `{missing}`; the columns are {}", columns.join(", "));
