@@ -17,6 +17,12 @@ pub trait Output: Reporter {
     /// One line for standard error, about the run rather than of it; `--quiet` silences it.
     fn note(&self, text: &str);
 
+    /// A line that a run logged, for whoever shows more than words.
+    fn logged(&self, _line: &serde_json::Map<String, serde_json::Value>) {}
+
+    /// What a run noted under a name.
+    fn noted(&self, _name: &str, _value: &serde_json::Value) {}
+
     /// Takes progress off the screen until the answer is dropped: a person is asked something.
     fn aside(&self) -> Box<dyn Send> {
         Box::new(())

@@ -63,7 +63,7 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
         .register_get("resumed", |r: &mut RunHandle| r.lock().run.resumed())
         .register_get("step", |r: &mut RunHandle| r.lock().run.step() as INT)
         .register_fn("to_string", |r: &mut RunHandle| r.summary());
-    logging(engine);
+    logging(engine, ctx);
     state(engine, ctx);
 }
 
@@ -144,7 +144,13 @@ fn summary_map(opened: &Opened) -> ScriptResult<Map> {
     Ok(rhai::serde::to_dynamic(opened.summary())?.try_cast::<Map>().unwrap_or_default())
 }
 
-fn logging(engine: &mut Engine) {
+/// A log line for the script, told to whoever shows the run.
+fn told(ctx: &Context, line: Fields) -> ScriptResult<Map> {
+    ctx.output.logged(&line);
+    to_map(line)
+}
+
+fn logging(engine: &mut Engine, ctx: &Context) {
     function("log_batch", ["run: Run", "loss: float", "batch: Batch", "()"]).register_into_engine(
         engine,
         |r: &mut RunHandle, loss: FLOAT, batch: Batch| {
@@ -152,32 +158,41 @@ fn logging(engine: &mut Engine) {
             r.lock().run.log_micro(loss, batch.0.label_tokens as u64, batch.0.tokens as u64);
         },
     );
+    let c = ctx.clone();
     function("log_step", ["run: Run", "values: Map", "Map"]).register_into_engine(
         engine,
-        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+        move |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             watch(&values);
-            to_map(r.lock().run.log_step(fields(values)?)?)
+            let line = r.lock().run.log_step(fields(values)?)?;
+            told(&c, line)
         },
     );
+    let c = ctx.clone();
     function("log_epoch", ["run: Run", "values: Map", "Map"]).register_into_engine(
         engine,
-        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+        move |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             watch(&values);
-            to_map(r.lock().run.log_epoch(fields(values)?)?)
+            let line = r.lock().run.log_epoch(fields(values)?)?;
+            told(&c, line)
         },
     );
+    let c = ctx.clone();
     function("log_eval", ["run: Run", "values: Map", "Map"]).register_into_engine(
         engine,
-        |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
+        move |r: &mut RunHandle, values: Map| -> ScriptResult<Map> {
             watch(&values);
-            to_map(r.lock().run.log_eval(fields(values)?)?)
+            let line = r.lock().run.log_eval(fields(values)?)?;
+            told(&c, line)
         },
     );
+    let c = ctx.clone();
     function("note", ["run: Run", "name: string", "value: any", "()"]).register_into_engine(
         engine,
-        |r: &mut RunHandle, name: &str, value: Dynamic| -> ScriptResult<()> {
+        move |r: &mut RunHandle, name: &str, value: Dynamic| -> ScriptResult<()> {
             let mut open = r.lock();
-            open.run.note(name, json(&value)?)?;
+            let plain = json(&value)?;
+            c.output.noted(name, &plain);
+            open.run.note(name, plain)?;
             open.notes.insert(name.into(), value);
             Ok(())
         },

@@ -20,6 +20,7 @@ pub(super) fn start(flags: &Sandbox, printer: &Arc<Printer>) {
             wait(allowed);
             interrupt::expire(allowed);
             std::thread::sleep(GRACE);
+            super::dashboard::restore();
             watching.error(&format!(
                 "error: stopped after {allowed:?}, the time that --timeout allows, in the middle of native work"
             ));
@@ -53,6 +54,7 @@ pub(super) fn end_aborts_as_errors() {
     {
         extern "C" fn on_abort(_: libc::c_int) {
             const TEXT: &[u8] = b"error: out of memory, or calls or values nested too deeply: the run ends here\n";
+            super::dashboard::restore(); // two calls that may be made here too
             // SAFETY: both may be called in a signal handler, and the text is `TEXT.len()` bytes long.
             unsafe {
                 libc::write(2, TEXT.as_ptr().cast(), TEXT.len());

@@ -4,6 +4,7 @@ mod bars;
 mod completions;
 mod cp;
 mod check;
+mod dashboard;
 mod data;
 mod doc;
 mod doctor;

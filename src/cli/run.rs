@@ -1,5 +1,6 @@
 //! `host run`: a script, a recipe's folder or pack, or a recipe by its name.
 
+use super::dashboard::Dashboard;
 use super::{Exit, check, fail, printer::Printer, reporter, signals, watch};
 use crate::bindings::{Access, HostContext, Output};
 use crate::engine::{device, pause};
@@ -37,6 +38,9 @@ pub(super) struct Args {
     no_check: bool,
     #[command(flatten)]
     sandbox: super::sandbox::Flags,
+    /// Curve, speed, memory and output on one screen while it runs; lines as ever where there is no terminal
+    #[arg(long)]
+    dashboard: bool,
     /// Ctrl-C and `breakpoint()` pause the script and open a prompt in its scope
     #[arg(short, long)]
     interactive: bool,
@@ -67,11 +71,14 @@ pub(super) struct Ready {
     found: Found,
     /// Whether its value is printed.
     shows: bool,
+    dashboard: Option<Arc<Dashboard>>,
 }
 
 impl Ready {
     /// Runs it.
     pub(super) fn run(&self, printer: &Printer) -> Result<(), Box<Diagnostic>> {
+        // Gone before anyone reports how it ended.
+        let _live = self.dashboard.as_ref().map(|d| d.start());
         if !self.shows {
             return self.host.run(&self.found.script);
         }
@@ -152,6 +159,7 @@ pub(super) fn prepare(
         set: args.set.clone(),
         watch: args.watch,
         no_check: args.no_check,
+        dashboard: args.dashboard,
         interactive: args.interactive,
         break_on_nan: args.break_on.is_some(),
     };
@@ -170,7 +178,21 @@ pub(super) fn prepare(
     }
     files.extend(given.host.config.iter().map(PathBuf::from));
     files.extend(given.texts().into_iter().map(PathBuf::from).filter(|p| p.is_file()));
-    let mut ctx = HostContext::new(printer.clone());
+    if given.host.dashboard && (given.host.interactive || given.host.break_on_nan || given.host.watch) {
+        let message =
+            "--dashboard takes the whole screen, where --interactive, --break-on and --watch need a part of it";
+        return Err(Box::new(Diagnostic::new("usage", message)));
+    }
+    let shown = if given.host.dashboard && !given.host.quiet {
+        Dashboard::new(printer, name.as_deref().unwrap_or("-e"))
+    } else {
+        None
+    };
+    let output: Arc<dyn Output> = match &shown {
+        Some(dashboard) => dashboard.clone(),
+        None => printer.clone(),
+    };
+    let mut ctx = HostContext::new(output.clone());
     // Whoever typed the text itself has seen what is run.
     ctx.access = if args.eval.is_some() { Access::everything() } else { sandbox::access(&given) };
     settle(&mut ctx, &given.host, printer)?;
@@ -187,7 +209,7 @@ pub(super) fn prepare(
     ctx.options = given.options;
     ctx.args = given.args;
     ctx.folder.clone_from(&found.folder);
-    signals::install(printer, signals::Insisting::Leaves);
+    signals::install(&output, signals::Insisting::Leaves);
     let ctx = Arc::new(ctx);
     let mut host = Host::new(&ctx, found.folder.as_deref());
     if ctx.pausable {
@@ -198,7 +220,7 @@ pub(super) fn prepare(
         files.extend(host.files());
         checked?;
     }
-    Ok(Some(Ready { host, found, shows: args.eval.is_some() }))
+    Ok(Some(Ready { host, found, shows: args.eval.is_some(), dashboard: shown }))
 }
 
 /// Says what has changed since the run whose settings are used again, and will keep it from being the same.

@@ -1,6 +1,5 @@
 //! Ctrl-C and friends: ask the work to stop, say what will happen, and leave at once when asked a third time.
 
-use super::printer::Printer;
 use crate::bindings::Output;
 use crate::engine::interrupt::{self, Answer};
 use std::io::IsTerminal;
@@ -17,8 +16,8 @@ pub(super) enum Insisting {
 }
 
 /// Handles SIGINT, SIGTERM and SIGHUP from now on.
-pub(super) fn install(printer: &Arc<Printer>, insisting: Insisting) {
-    let printer = printer.clone();
+pub(super) fn install<O: Output + ?Sized + 'static>(output: &Arc<O>, insisting: Insisting) {
+    let output = output.clone();
     let pressed = AtomicU32::new(0);
     let installed = ctrlc::set_handler(move || {
         if !interrupt::requested() {
@@ -27,13 +26,16 @@ pub(super) fn install(printer: &Arc<Printer>, insisting: Insisting) {
         let lead = if std::io::stderr().is_terminal() { "\n" } else { "" };
         let answer = interrupt::press();
         if answer == Answer::Pauses {
-            return printer.note(&format!("{lead}pausing at the next statement; Ctrl-C again to stop instead"));
+            return output.note(&format!("{lead}pausing at the next statement; Ctrl-C again to stop instead"));
         }
         match pressed.fetch_add(1, Ordering::Relaxed) {
             0 if answer == Answer::Finishes => {
-                printer.note(&format!("{lead}finishing this step, then saving; Ctrl-C again to stop at once"));
+                output.note(&format!("{lead}finishing this step, then saving; Ctrl-C again to stop at once"));
             }
-            2.. if insisting == Insisting::Leaves => std::process::exit(130),
+            2.. if insisting == Insisting::Leaves => {
+                super::dashboard::restore();
+                std::process::exit(130)
+            }
             _ => {}
         }
     });

@@ -66,6 +66,8 @@ pub struct HostFlags {
     pub watch: bool,
     /// `--no-check`.
     pub no_check: bool,
+    /// `--dashboard`.
+    pub dashboard: bool,
     /// `-i`, `--interactive`.
     pub interactive: bool,
     /// `--break-on nan`.
@@ -118,6 +120,7 @@ const HOST_FLAGS: &[(&str, Option<&str>, &str)] = &[
     ("set", Some("KEY=VALUE"), "One option, or one key inside a map: --set lora.rank=8"),
     ("watch", None, "Run again when the script or a file it uses changes"),
     ("no_check", None, "Run without looking for mistakes first"),
+    ("dashboard", None, "Curve, speed, memory and output on one screen while it runs"),
     ("interactive", None, "Ctrl-C and breakpoint() pause the script and open a prompt; also -i"),
     ("break_on", Some("nan"), "Pause where a loss, a gradient norm or a logged number is NaN or infinite; implies -i"),
 ];
@@ -357,6 +360,7 @@ fn set_host(host: &mut HostFlags, key: &str, text: &str) -> Result<(), Box<Diagn
         "watch" => host.watch = boolean()?,
         "config" | "set" => {} // read before, and as it came
         "no_check" => host.no_check = boolean()?,
+        "dashboard" => host.dashboard = boolean()?,
         "interactive" => host.interactive = boolean()?,
         "break_on" if text == "nan" => host.break_on_nan = true,
         "break_on" => return Err(usage(format!("option `--break-on` is `{text}`; expected nan"))),

@@ -24,6 +24,8 @@ pub struct Series {
     pub dashed: bool,
     /// As level stretches, e.g. of means: heavier, and without dots.
     pub heavy: bool,
+    /// A line alone, without dots at few points.
+    pub quiet: bool,
     /// A point to draw a ring around.
     pub ring: Option<Point>,
 }
@@ -407,14 +409,14 @@ fn draw_series(scene: &mut Scene, panel: &Panel, axes: &Axes, series: &Series, c
     if series.smooth {
         let raw = Series { smooth: false, faint: true, ..series.clone() };
         draw_series(scene, panel, axes, &raw, color);
-        let mean = Series { smooth: false, points: smoothed(series), ..series.clone() };
+        let mean = Series { smooth: false, quiet: true, points: smoothed(series), ..series.clone() };
         return draw_series(scene, panel, axes, &mean, color);
     }
     let sorted = series.points.windows(2).all(|w| w[0].0 <= w[1].0);
     let thinned = if sorted { thin(&series.points, axes.right as usize) } else { series.points.clone() };
     let shown: Vec<Point> = thinned.into_iter().map(|p| if panel.drawable(&p) { p } else { (p.0, f64::NAN) }).collect();
     let pen = pen(series, color);
-    let few = shown.len() <= 60 && !series.heavy;
+    let few = shown.len() <= 60 && !series.heavy && !series.quiet;
     for stretch in stretches(&shown) {
         let places: Vec<Place> = stretch.iter().map(|p| axes.at(p)).collect();
         if !series.marks && (few || places.len() == 1) {
