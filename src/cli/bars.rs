@@ -49,7 +49,8 @@ pub(super) struct Bar {
 
 impl Bar {
     pub(super) fn new(screen: Arc<Screen>, total: u64, label: &str, unit: Unit) -> Self {
-        let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };
+        // Among the others from the start: a bar of its own would draw itself at once, where nobody clears it away.
+        let bar = screen.multi.add(if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) });
         let style = match (total, unit) {
             (0, Unit::Items) => "{prefix} {spinner} {pos} {per_sec} {elapsed} {msg}",
             (0, Unit::Bytes) => "{prefix} {spinner} {bytes} {bytes_per_sec} {elapsed} {msg}",
@@ -62,7 +63,6 @@ impl Bar {
         }
         bar.set_prefix(label.to_string());
         screen.bars.fetch_add(1, Ordering::Relaxed);
-        let bar = screen.multi.add(bar);
         bar.enable_steady_tick(Duration::from_millis(500));
         Bar { screen, bar, work: Mutex::new(Work::new(total, label, unit)) }
     }
