@@ -7,7 +7,7 @@ use crate::engine::data::record::{Dataset, Form};
 use crate::engine::data::template::Template;
 use crate::engine::data::tokenize::{TokenizeOptions, tokenize};
 use crate::engine::data::wording::{Layout, Wording};
-use crate::engine::error::Error;
+use crate::engine::error::{Error, Result};
 use crate::engine::tokenizer::Tokenizer;
 use rhai::{Dynamic, Engine, Map};
 use std::sync::Arc;
@@ -77,10 +77,15 @@ pub(super) fn options(ctx: &Context, o: &mut OptionsMap) -> ScriptResult<Tokeniz
     })
 }
 
+/// Whether the tokens are to be kept; `None` leaves it to the set's size.
+fn cached(o: &mut OptionsMap) -> Result<Option<bool>> {
+    o.bool_opt("cache")
+}
+
 fn tokenized(ctx: &Context, data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
     let mut o = OptionsMap::new("tokenize", options);
     let options = self::options(ctx, &mut o)?;
-    let wanted = o.bool_opt("cache")?;
+    let wanted = cached(&mut o)?;
     o.finish()?;
     let folder = cache::folder().filter(|_| wanted.unwrap_or_else(|| cache::is_worthwhile(data)));
     let Some(folder) = folder else {

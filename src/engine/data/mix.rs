@@ -102,7 +102,7 @@ fn order(parts: &[(usize, f64)], options: &MixOptions) -> Result<Vec<(usize, usi
         }
         let (pass, at) = (drawn[next] / parts[next].0, drawn[next] % parts[next].0);
         if at == 0 {
-            let words = philox(options.seed ^ 0x6d69_78, (next as u64) << 32 ^ pass as u64);
+            let words = philox(options.seed ^ 0x006d_6978, (next as u64) << 32 ^ pass as u64);
             passes[next] = permutation(parts[next].0, u64::from(words[0]) << 32 | u64::from(words[1]));
         }
         picks.push((next, passes[next][at]));
