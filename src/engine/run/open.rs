@@ -117,9 +117,9 @@ impl Opened {
             epochs: of("epoch").count(),
             train_loss: of("epoch")
                 .filter_map(|l| number(l, "train_loss"))
-                .last()
-                .or_else(|| of("step").filter_map(|l| number(l, "loss")).last()),
-            val_loss: vals().last().map(|v| v.1),
+                .next_back()
+                .or_else(|| of("step").filter_map(|l| number(l, "loss")).next_back()),
+            val_loss: vals().next_back().map(|v| v.1),
             best_val_loss: best.map(|v| v.1),
             best_step: best.map(|v| v.0),
             tokens,
