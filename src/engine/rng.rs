@@ -58,20 +58,21 @@ impl Stream {
     #[inline(always)]
     pub fn blocks(&self, first: u64) -> [[u32; BLOCKS]; 4] {
         let mut c = [[0u32; BLOCKS]; 4];
-        for b in 0..BLOCKS {
+        let [low, high, ..] = &mut c;
+        for (b, (low, high)) in low.iter_mut().zip(high).enumerate() {
             let counter = self.start.wrapping_add(first + b as u64);
-            (c[0][b], c[1][b]) = (counter as u32, (counter >> 32) as u32);
+            (*low, *high) = (counter as u32, (counter >> 32) as u32);
         }
         let mut k = [self.seed as u32, (self.seed >> 32) as u32];
         for round in 0..10 {
             if round > 0 {
                 k = [k[0].wrapping_add(W[0]), k[1].wrapping_add(W[1])];
             }
-            for b in 0..BLOCKS {
-                let (p0, p1) = (M[0] * u64::from(c[0][b]), M[1] * u64::from(c[2][b]));
-                let next =
-                    [(p1 >> 32) as u32 ^ c[1][b] ^ k[0], p1 as u32, (p0 >> 32) as u32 ^ c[3][b] ^ k[1], p0 as u32];
-                (c[0][b], c[1][b], c[2][b], c[3][b]) = (next[0], next[1], next[2], next[3]);
+            let [c0, c1, c2, c3] = &mut c;
+            for (((c0, c1), c2), c3) in c0.iter_mut().zip(c1).zip(c2).zip(c3) {
+                let (p0, p1) = (M[0] * u64::from(*c0), M[1] * u64::from(*c2));
+                (*c0, *c1) = ((p1 >> 32) as u32 ^ *c1 ^ k[0], p1 as u32);
+                (*c2, *c3) = ((p0 >> 32) as u32 ^ *c3 ^ k[1], p0 as u32);
             }
         }
         c
@@ -180,8 +181,8 @@ mod tests {
     fn blocks_are_blocks() {
         let stream = Stream { seed: 0x1234_5678_9abc_def0, start: u64::from(u32::MAX) - 5 };
         let together = stream.blocks(3);
-        for b in 0..BLOCKS {
-            assert_eq!(std::array::from_fn(|w| together[w][b]), stream.block(3 + b as u64));
+        for (b, block) in (3..).take(BLOCKS).enumerate() {
+            assert_eq!(together.map(|words| words[b]), stream.block(block));
         }
     }
 

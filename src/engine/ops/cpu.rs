@@ -190,7 +190,7 @@ pub fn sum<A: Exp>(n: usize, f: impl Fn(usize) -> A) -> A {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
-            lanes[lane] = lanes[lane] + lanes[lane + half];
+            lanes[lane] += lanes[lane + half];
         }
         half /= 2;
     }
