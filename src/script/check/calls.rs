@@ -73,11 +73,11 @@ impl<'a> Walk<'a> {
         }
         let cx = self.cx;
         let natives: Vec<&Native> = cx.library.global(name).collect();
-        if let Some(native) = natives.iter().find(|n| n.fits(args)) {
+        if natives.iter().any(|n| n.fits(args)) {
             if name == "options" && args.is_empty() {
                 return self.declared_options();
             }
-            self.options_of(&native.signature, call, args);
+            self.options_of_natives(&natives, call, args);
             return library::result(natives.iter().copied(), args);
         }
         if self.unit.unsure(name) {

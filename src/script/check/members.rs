@@ -107,8 +107,8 @@ impl<'a> Walk<'a> {
         }
         let cx = self.cx;
         let natives: Vec<&Native> = cx.library.global(name).filter(|n| n.signature.callable()).collect();
-        if let Some(native) = natives.iter().find(|n| n.fits(&args)) {
-            self.options_of(&native.signature, call, &args);
+        if natives.iter().any(|n| n.fits(&args)) {
+            self.options_of_natives(&natives, call, &args);
             return library::result(natives.iter().copied(), &args);
         }
         if UNIVERSAL.contains(&name) || self.unit.unsure(name) {

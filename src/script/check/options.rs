@@ -1,5 +1,6 @@
 //! Options: the keys of a trailing `#{ .. }`, and the script's own `OPTIONS`.
 
+use super::library::Native;
 use super::types::Type;
 use super::unit::Unit;
 use super::walk::Walk;
@@ -39,6 +40,17 @@ impl<'a> Walk<'a> {
                 let message = format!("{path}: option `{key}` must be {wanted}, not {of}");
                 self.error("type", message, at).push(format!("its default is {}", option.default));
             }
+        }
+    }
+
+    /// The same for the native function that is meant. Several types may have a method of that name, each with options of
+    /// its own: while the object's type is not known, any of them may be.
+    pub(super) fn options_of_natives(&mut self, natives: &[&Native], call: &'a FnCallExpr, args: &[Type]) {
+        let fitting: Vec<&&Native> = natives.iter().filter(|n| n.fits(args)).collect();
+        let Some((first, rest)) = fitting.split_first() else { return };
+        let key = first.signature.key();
+        if rest.iter().all(|n| n.signature.key() == key) {
+            self.options_of(&first.signature, call, args);
         }
     }
 
