@@ -113,14 +113,18 @@ fn options_are_those_that_are_read() {
                 }
             }
             let named = |e: &&Entry| if path.contains("::") { e.key == path } else { e.short() == path };
+            // Several types may have a method of the name: this is the reader of one of them.
+            let mut differ = Vec::new();
             for entry in all.iter().filter(named) {
                 seen += 1;
                 let documented: Vec<_> = entry.signatures.iter().flat_map(Signature::options).collect();
                 let documented: BTreeSet<&str> = documented.iter().map(|o| o.name.as_str()).collect();
-                // Some read through a function of their own.
-                if documented != read && !read.is_empty() {
-                    wrong.push(format!("{}: documented {documented:?}, read {read:?}", entry.key));
-                }
+                // Some read part of them, or all, through a function of their own.
+                let fits = if body.contains("&mut o") { read.is_subset(&documented) } else { read == documented };
+                differ.push((!fits).then(|| format!("{}: documented {documented:?}, read {read:?}", entry.key)));
+            }
+            if !read.is_empty() && differ.iter().all(Option::is_some) {
+                wrong.extend(differ.into_iter().flatten());
             }
         }
     }

@@ -46,7 +46,7 @@ fn rouge(answer: &str, reference: &str, options: Map) -> Result<Map> {
     let mut o = OptionsMap::new("metrics::rouge", options);
     let stemming = o.bool_or("stemming", false)?;
     o.finish()?;
-    let found = rouge::scores(answer, reference, stemming);
+    let found = rouge::scores(answer, reference, stemming)?;
     Ok(Map::from([
         ("rouge_1".into(), found.rouge_1.f1.into()),
         ("rouge_2".into(), found.rouge_2.f1.into()),

@@ -135,21 +135,21 @@ impl Llama {
         let mut answered = Vec::with_capacity(answers.len());
         for (asked, answer) in asked.into_iter().zip(answers) {
             interrupt::poll()?; // ROUGE-L's time is the product of two lengths
-            answered.push(measured(asked, answer, how));
+            answered.push(measured(asked, answer, how)?);
         }
         Ok((means(&answered, loss), answered))
     }
 }
 
-fn measured(asked: Asked, answer: Generated, how: &ScoreOptions) -> Answered {
+fn measured(asked: Asked, answer: Generated, how: &ScoreOptions) -> Result<Answered> {
     let (text, reference) = (&answer.text, &asked.reference);
-    Answered {
+    Ok(Answered {
         exact_match: how.normal.of(text) == how.normal.of(reference),
-        rouge: rouge::scores(text, reference, how.stemming),
+        rouge: rouge::scores(text, reference, how.stemming)?,
         chrf: chrf::sentence(text, reference),
         asked,
         answer,
-    }
+    })
 }
 
 fn means(answered: &[Answered], loss: MeanLoss) -> Scores {

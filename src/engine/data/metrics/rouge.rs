@@ -6,6 +6,7 @@
 //! Source: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004.
 
 use super::porter::stem;
+use crate::engine::{Result, memory};
 use std::collections::HashMap;
 
 /// One of the measures.
@@ -40,21 +41,25 @@ pub struct Scores {
     pub rouge_lsum: Rouge,
 }
 
-/// All four of `answer` against `reference`. Time is the product of their word counts.
-pub fn scores(answer: &str, reference: &str, stemming: bool) -> Scores {
+/// All four of `answer` against `reference`. Time is the product of their word counts, and for two lines memory, too, four
+/// bytes for each.
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::engine::Error) if two lines are too long for that.
+pub fn scores(answer: &str, reference: &str, stemming: bool) -> Result<Scores> {
     let (a, r) = (words(answer, stemming), words(reference, stemming));
-    Scores {
+    Ok(Scores {
         rouge_1: ngrams(&a, &r, 1),
         rouge_2: ngrams(&a, &r, 2),
-        rouge_l: Rouge::new(*table(&a, &r).last().and_then(|row| row.last()).unwrap_or(&0), a.len(), r.len()),
-        rouge_lsum: lsum(answer, reference, stemming),
-    }
+        rouge_l: Rouge::new(common(&a, &r), a.len(), r.len()),
+        rouge_lsum: lsum(answer, reference, stemming)?,
+    })
 }
 
 /// ROUGE-L of `answer` against `reference`, without stemming.
 pub fn rouge_l(answer: &str, reference: &str) -> Rouge {
     let (a, r) = (words(answer, false), words(reference, false));
-    Rouge::new(*table(&a, &r).last().and_then(|row| row.last()).unwrap_or(&0), a.len(), r.len())
+    Rouge::new(common(&a, &r), a.len(), r.len())
 }
 
 /// `rouge-score`'s words: lower case, then every run of ASCII letters and digits, those of more than three letters
@@ -82,18 +87,37 @@ fn ngrams(answer: &[String], reference: &[String], n: usize) -> Rouge {
     Rouge::new(shared, grams(answer), grams(reference))
 }
 
-/// Lengths of the longest common subsequences of all beginnings of `a` and `b`.
-fn table(a: &[String], b: &[String]) -> Vec<Vec<usize>> {
-    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, x) in a.iter().enumerate() {
+/// Length of the longest common subsequence of `a` and `b`, from one row of the table at a time.
+fn common(a: &[String], b: &[String]) -> usize {
+    let mut row = vec![0usize; b.len() + 1];
+    for x in a {
+        let mut diagonal = 0;
         for (j, y) in b.iter().enumerate() {
-            table[i + 1][j + 1] = if x == y { table[i][j] + 1 } else { table[i][j + 1].max(table[i + 1][j]) };
+            let above = row[j + 1];
+            row[j + 1] = if x == y { diagonal + 1 } else { above.max(row[j]) };
+            diagonal = above;
         }
     }
-    table
+    row[b.len()]
 }
 
-fn lsum(answer: &str, reference: &str, stemming: bool) -> Rouge {
+/// Lengths of the longest common subsequences of all beginnings of `a` and `b`: `[a + 1, b + 1]`.
+fn table(a: &[String], b: &[String]) -> Result<Vec<u32>> {
+    let width = b.len() + 1;
+    let cells = (a.len() + 1).checked_mul(width);
+    let bytes = cells.and_then(|n| n.checked_mul(size_of::<u32>()));
+    memory::check(|| format!("ROUGE-Lsum of lines of {} and {} words", a.len(), b.len()), bytes)?;
+    let mut table = vec![0u32; cells.unwrap_or(0)]; // `check` refuses what has no number
+    for (i, x) in a.iter().enumerate() {
+        for (j, y) in b.iter().enumerate() {
+            let at = i * width + j;
+            table[at + width + 1] = if x == y { table[at] + 1 } else { table[at + 1].max(table[at + width]) };
+        }
+    }
+    Ok(table)
+}
+
+fn lsum(answer: &str, reference: &str, stemming: bool) -> Result<Rouge> {
     let lines = |text: &str| -> Vec<Vec<String>> {
         text.split('\n').filter(|line| !line.is_empty()).map(|line| words(line, stemming)).collect()
     };
@@ -107,7 +131,7 @@ fn lsum(answer: &str, reference: &str, stemming: bool) -> Rouge {
     for line in &reference {
         let mut in_common = vec![false; line.len()];
         for other in &answer {
-            mark_common(line, other, &mut in_common);
+            mark_common(line, other, &mut in_common)?;
         }
         for (word, _) in line.iter().zip(in_common).filter(|(_, common)| *common) {
             if left.iter().all(|counts| counts.get(word.as_str()).is_some_and(|n| *n > 0)) {
@@ -117,23 +141,24 @@ fn lsum(answer: &str, reference: &str, stemming: bool) -> Rouge {
         }
     }
     let total = |lines: &[Vec<String>]| lines.iter().map(Vec::len).sum();
-    Rouge::new(shared, total(&answer), total(&reference))
+    Ok(Rouge::new(shared, total(&answer), total(&reference)))
 }
 
 /// Marks the words of `reference` that are in the common subsequence with `answer` which `rouge-score` reads out: of
 /// several equally long ones, which one matters to the union.
-fn mark_common(reference: &[String], answer: &[String], marks: &mut [bool]) {
-    let table = table(reference, answer);
+fn mark_common(reference: &[String], answer: &[String], marks: &mut [bool]) -> Result<()> {
+    let (table, width) = (table(reference, answer)?, answer.len() + 1);
     let (mut i, mut j) = (reference.len(), answer.len());
     while i > 0 && j > 0 {
         if reference[i - 1] == answer[j - 1] {
             marks[i - 1] = true;
             i -= 1;
             j -= 1;
-        } else if table[i][j - 1] > table[i - 1][j] {
+        } else if table[i * width + j - 1] > table[(i - 1) * width + j] {
             j -= 1;
         } else {
             i -= 1;
         }
     }
+    Ok(())
 }
