@@ -255,7 +255,10 @@ fn figures_and_reports_are_written() {
     for run in [&run, &long] {
         for name in ["loss", "optim"] {
             let png = std::fs::read(run.dir().join(format!("{name}.png"))).unwrap();
-            assert!(png.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x05\xf0"), "1520 pixels wide, twice the drawing");
+            assert!(
+                png.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x05\xf0"),
+                "1520 pixels wide, twice the drawing"
+            );
             let svg = std::fs::read_to_string(run.dir().join(format!("{name}.svg"))).unwrap();
             well_formed(&svg);
         }
