@@ -172,7 +172,7 @@ impl Dataset {
     /// A set of `records` from the same source, each with the index it has.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] if what the script has made of them does not fit.
+    /// [`Error::OutOfMemory`](crate::engine::Error::OutOfMemory) if what the script has made of them does not fit.
     pub fn replaced(&self, records: Vec<Record>) -> Result<Self> {
         interrupt::poll()?;
         Ok(Dataset { source: self.source.clone(), records: records.into_iter().map(Arc::new).collect() })
