@@ -43,11 +43,17 @@ fn dashboard_takes_the_screen_and_gives_it_back() {
     let dir = scratch(SCRIPT);
     let mut p = host(dir.path(), &["run", "mini.rhai", "--dashboard"]);
     p.exp_string(ENTERED).unwrap();
+    p.send_control('\\').unwrap(); // would end it here, and leave the shell on the second screen
     p.exp_string("held out").unwrap();
     p.exp_string(LEFT).unwrap();
     let after = p.exp_eof().unwrap();
     assert!(after.contains("half of it") && after.contains("all of it"), "{after}");
     assert!(!after.contains(ENTERED));
+
+    let mut p = host(dir.path(), &["run", "--dashboard", "-e", "print(\"said\"); 6 * 7"]);
+    p.exp_string(LEFT).unwrap();
+    let after = p.exp_eof().unwrap();
+    assert!(after.contains("said") && after.contains("42"), "the value comes behind it all: {after}");
 }
 
 /// Protects it from Ctrl-C and from scripts that fail: the screen is back before anything is said of it.

@@ -35,9 +35,6 @@ fn rouge_is_that_of_rouge_score() {
                     close(got, &pair["rouge"][how][name][k], &format!("{name} {how} [{k}] {answer:?} / {reference:?}"));
                 }
             }
-            if !stemming {
-                assert_eq!(rouge::rouge_l(answer, reference), ours.rouge_l);
-            }
         }
     }
 }

@@ -107,6 +107,25 @@ fn settings_are_fitted_to_a_budget() {
     assert!(none.out.contains("nothing fits 8.00 GiB") && none.out.contains("bf16"), "{}", none.out);
 }
 
+/// Protects the promise of `--fit` for steps that are no power of two, and runs of any length.
+#[test]
+fn a_step_keeps_its_sequences() {
+    let choices = json(&["--grad-accum-steps", "3", "--examples", "18446744073709551615", "--fit", "1GiB"]);
+    for choice in choices.as_array().unwrap() {
+        let s = &choice["settings"];
+        assert_eq!(s["batch_size"].as_u64().unwrap() * s["grad_accum_steps"].as_u64().unwrap(), 12, "{s}");
+        assert_eq!(choice["tokens"], 12.0 * 512.0);
+    }
+}
+
+/// Protects packed rows: they may be longer than the model's positions, as in training; their documents may not.
+#[test]
+fn packed_rows_may_be_long() {
+    let p = json(&["--data", "builtin:seed-tasks", "--pack", "1024", "--batch-size", "1"]);
+    assert_eq!(p["widest"][0], 1);
+    assert!(p["widest"][1].as_u64().unwrap() > 512, "{}", p["widest"]);
+}
+
 /// Protects planning with data: the longest record decides the peak, the record count the steps.
 #[test]
 fn data_is_planned_with() {
@@ -129,6 +148,11 @@ fn mistakes_are_named() {
         (vec!["--seq-len", "4096"], 2, "512 positions"),
         (vec!["--target-modules", "q_porj"], 2, "did you mean `q_proj`"),
         (vec!["--batch-size", "0"], 2, "batch_size is 0"),
+        (vec!["--batch-size", "0", "--fit", "1GiB"], 2, "batch_size is 0"),
+        (vec!["--batch-size", "18446744073709551615", "--fit", "1GiB"], 2, "from 1 to 1048576"),
+        (vec!["--grad-accum-steps", "1048576", "--table"], 2, "4 x 1048576 sequences"),
+        (vec!["--seq-len", "18446744073709551615"], 2, "512 positions"),
+        (vec!["--table", "--fill", "0"], 2, "fill is 0"),
         (vec!["--fit", "much"], 2, "is no size"),
         (vec!["--amp", "f8"], 2, "known: off, bf16, f16"),
         (vec!["--model", "llama-2-7b", "--data", "builtin:seed-tasks"], 2, "without a tokenizer"),

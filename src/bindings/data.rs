@@ -1,4 +1,4 @@
-//! `data::`: tokenized examples, scores of answers; records are in [`super::records`], batches in [`super::batches`].
+//! `data::`: tokenized examples; records are in [`super::records`], batches in [`super::batches`].
 
 pub use super::batches::{Batch, BatchWindows};
 use super::registration::function;
@@ -6,7 +6,7 @@ use super::subset::{index, subset_methods};
 use super::{Context, OptionsMap, ScriptResult, batches, records, streams, tokenize};
 use crate::engine::data::split::Subset;
 use crate::engine::data::tokenize::Tokenized;
-use crate::engine::data::{metrics, view};
+use crate::engine::data::view;
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module};
 
 /// Tokenized examples as scripts hold them.
@@ -18,20 +18,12 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     let mut module = Module::new();
     records::loading(&mut module, ctx);
     streams::loading(&mut module, ctx);
-    scores(&mut module);
     engine.register_static_module("data", module.into());
     records::register(engine);
     tokenize::register(engine, ctx);
     examples(engine, ctx);
     batches::register(engine);
     streams::register(engine, ctx);
-}
-
-fn scores(module: &mut Module) {
-    function("rouge_l", ["answer: string", "reference: string", "float"])
-        .set_into_module(module, |a: &str, r: &str| metrics::rouge_l(a, r).f1);
-    function("exact_match", ["answer: string", "reference: string", "bool"])
-        .set_into_module(module, metrics::exact_match);
 }
 
 fn examples(engine: &mut Engine, ctx: &Context) {

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::data::{Batch, BatchWindows, Examples};
-use crate::engine::data::{IGNORE_INDEX, record::Dataset, split::Subset};
+use crate::engine::data::{IGNORE_INDEX, record::Dataset, split::Subset, stats::plural, view::picture};
 use rhai::Engine;
 use unicode_width::UnicodeWidthChar;
 
@@ -95,13 +95,9 @@ fn rest(n: usize, digits: usize) -> Option<String> {
     (n > SHOWN).then(|| format!("{:>digits$}  ... {} more", "", n - SHOWN))
 }
 
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
 /// `text` on one line of at most `width` columns, line breaks as `⏎`.
 fn one_line(text: &str, width: usize) -> String {
-    let text = text.trim().replace('\n', "⏎");
+    let text: String = text.trim().chars().map(|c| if c == '\n' { '⏎' } else { picture(c) }).collect();
     let mut used = 0;
     let fits = |c: &char| {
         used += c.width().unwrap_or(0);
@@ -119,7 +115,8 @@ fn one_line(text: &str, width: usize) -> String {
 fn marked(head: &str, parts: &[(String, bool)], width: usize) -> Vec<String> {
     // Two columns are kept for the marks.
     let room = width.saturating_sub(head.len() + 2).max(20);
-    let letters: Vec<(char, bool)> = parts.iter().flat_map(|(t, learned)| t.chars().map(|c| (c, *learned))).collect();
+    let letters: Vec<(char, bool)> =
+        parts.iter().flat_map(|(t, learned)| t.chars().map(|c| (picture(c), *learned))).collect();
     let mut lines: Vec<String> = wrapped(&letters, room).into_iter().map(bracketed).collect();
     if lines.len() > LINES {
         // Where learning begins is what one looks for: the answer is at the end.
@@ -192,6 +189,8 @@ mod tests {
         let parts = [("ask me\nA: ".to_string(), false), ("yes, of course it is so".to_string(), true)];
         let lines = marked(" 0  ", &parts, 24);
         assert_eq!(lines, [" 0  ask me", "    A: ⟦yes, of course ⟧", "    ⟦it is so⟧"]);
+        assert_eq!(marked("", &[("\x1b[2J".to_string(), false)], 24), ["␛[2J"]);
+        assert_eq!((one_line("a\n\x1b[2J", 20), one_line(&"x".repeat(30), 10)), ("a⏎␛[2J".into(), "xxxxxxx...".into()));
         assert_eq!(bar(&[-100, -100, 5, 6], 4), "··██");
         let long = [("a\n".repeat(50), false), ("end".to_string(), true)];
         let lines = marked("", &long, 24);

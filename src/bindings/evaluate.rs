@@ -2,9 +2,8 @@
 //! `score`. `std/evaluate` is made of these.
 
 use super::data::Examples;
-use super::generate::{config, limits, prompt_ids, shown};
+use super::generate::{config, limits, prompt_ids, shown, with_options};
 use super::llama::Model;
-use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::data::metrics::Normal;
 use crate::engine::error::{Error, Result};
@@ -14,30 +13,10 @@ use crate::engine::evaluate::strided::{Strided, Weighting};
 use rhai::{Array, Dynamic, Engine, INT, ImmutableString, Map};
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
-    let c = ctx.clone();
-    function("loglikelihoods", ["model: Model", "pairs: Array", "Array"])
-        .register_into_engine(engine, move |m: &mut Model, p: Array| loglikelihoods(&c, m, p, Map::new()));
-    let c = ctx.clone();
-    function("loglikelihoods", ["model: Model", "pairs: Array", "options: Map", "Array"])
-        .register_into_engine(engine, move |m: &mut Model, p: Array, o: Map| loglikelihoods(&c, m, p, o));
-    let c = ctx.clone();
-    function("choose", ["model: Model", "items: Array", "Array"])
-        .register_into_engine(engine, move |m: &mut Model, i: Array| choose(&c, m, i, Map::new()));
-    let c = ctx.clone();
-    function("choose", ["model: Model", "items: Array", "options: Map", "Array"])
-        .register_into_engine(engine, move |m: &mut Model, i: Array, o: Map| choose(&c, m, i, o));
-    let c = ctx.clone();
-    function("text_loss", ["model: Model", "text: string or Array", "Map"])
-        .register_into_engine(engine, move |m: &mut Model, t: Dynamic| text_loss(&c, m, &t, Map::new()));
-    let c = ctx.clone();
-    function("text_loss", ["model: Model", "text: string or Array", "options: Map", "Map"])
-        .register_into_engine(engine, move |m: &mut Model, t: Dynamic, o: Map| text_loss(&c, m, &t, o));
-    let c = ctx.clone();
-    function("score", ["model: Model", "asked: Array", "Map"])
-        .register_into_engine(engine, move |m: &mut Model, a: Array| score(&c, m, a, Map::new()));
-    let c = ctx.clone();
-    function("score", ["model: Model", "asked: Array", "options: Map", "Map"])
-        .register_into_engine(engine, move |m: &mut Model, a: Array, o: Map| score(&c, m, a, o));
+    with_options(engine, ctx, "loglikelihoods", ["pairs: Array", "Array"], loglikelihoods);
+    with_options(engine, ctx, "choose", ["items: Array", "Array"], choose);
+    with_options(engine, ctx, "text_loss", ["text: string or Array", "Map"], text_loss);
+    with_options(engine, ctx, "score", ["asked: Array", "Map"], score);
 }
 
 /// `map[key]` as a string, or an error that names item `i` of `what`.
@@ -129,7 +108,7 @@ fn choose(ctx: &Context, model: &mut Model, items: Array, options: Map) -> Scrip
     Ok(chosen.iter().map(|c| Dynamic::from_map(facts(c))).collect())
 }
 
-fn text_loss(ctx: &Context, model: &mut Model, text: &Dynamic, options: Map) -> ScriptResult<Map> {
+fn text_loss(ctx: &Context, model: &mut Model, text: Dynamic, options: Map) -> ScriptResult<Map> {
     let mut o = OptionsMap::new("text_loss", options);
     let how = Strided {
         window: o.usize_opt("window")?,
@@ -140,7 +119,7 @@ fn text_loss(ctx: &Context, model: &mut Model, text: &Dynamic, options: Map) -> 
     let label = o.string_or("progress", "")?;
     o.finish()?;
     let mut model = model.write();
-    let ids = prompt_ids(&model, text)?;
+    let ids = prompt_ids(&model, &text)?;
     let progress = shown(ctx, &label, ids.len());
     let found = model.text_loss(&ids, &how, &mut |done, all| progress.update(part(done, all, ids.len()), &[]))?;
     progress.finish();
@@ -177,7 +156,7 @@ fn score(ctx: &Context, model: &mut Model, asked: Array, options: Map) -> Script
     let (scores, answers) =
         model.write().score(asked, examples, &how, &mut |done| progress.update(done as u64, &[]))?;
     progress.finish();
-    let mut map: Map = rhai::serde::to_dynamic(scores)?.try_cast().unwrap_or_default();
+    let mut map = rhai::serde::to_dynamic(scores)?.cast::<Map>(); // a struct is a map
     map.insert("answers".into(), answers.iter().map(|a| Dynamic::from_map(answered(a))).collect::<Array>().into());
     Ok(map)
 }

@@ -6,39 +6,40 @@ use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::generate::{BatchLimits, GenerateConfig, Generated, sampling::SamplingConfig};
 use crate::engine::llama::Llama;
-use crate::engine::progress::{Progress, Reporter, Silent, Unit};
+use crate::engine::progress::{Progress, Silent, Unit};
 use crate::engine::{Result, error::Error};
-use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Map};
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Map, Variant};
 use std::time::Instant;
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
-    let c = ctx.clone();
-    function("generate", ["model: Model", "prompt: string or Array", "string"])
-        .register_into_engine(engine, move |m: &mut Model, p: Dynamic| text(&c, m, &p, Map::new()));
-    let c = ctx.clone();
-    function("generate", ["model: Model", "prompt: string or Array", "options: Map", "string"])
-        .register_into_engine(engine, move |m: &mut Model, p: Dynamic, o: Map| text(&c, m, &p, o));
-    let c = ctx.clone();
-    function("complete", ["model: Model", "prompt: string or Array", "Map"])
-        .register_into_engine(engine, move |m: &mut Model, p: Dynamic| complete(&c, m, &p, Map::new()));
-    let c = ctx.clone();
-    function("complete", ["model: Model", "prompt: string or Array", "options: Map", "Map"])
-        .register_into_engine(engine, move |m: &mut Model, p: Dynamic, o: Map| complete(&c, m, &p, o));
-    let c = ctx.clone();
-    function("complete_all", ["model: Model", "prompts: Array", "Array"])
-        .register_into_engine(engine, move |m: &mut Model, p: Array| complete_all(&c, m, p, Map::new()));
-    let c = ctx.clone();
-    function("complete_all", ["model: Model", "prompts: Array", "options: Map", "Array"])
-        .register_into_engine(engine, move |m: &mut Model, p: Array, o: Map| complete_all(&c, m, p, o));
+    with_options(engine, ctx, "generate", ["prompt: string or Array", "string"], text);
+    with_options(engine, ctx, "complete", ["prompt: string or Array", "Map"], complete);
+    with_options(engine, ctx, "complete_all", ["prompts: Array", "Array"], complete_all);
 }
 
-fn text(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> ScriptResult<String> {
-    Ok(run(ctx, model, prompt, options)?.text)
+/// Registers `call` as a method of models with one more parameter, without options and with them.
+pub(super) fn with_options<A: Variant + Clone, R: Variant + Clone>(
+    engine: &mut Engine,
+    ctx: &Context,
+    name: &str,
+    [param, result]: [&str; 2],
+    call: fn(&Context, &mut Model, A, Map) -> ScriptResult<R>,
+) {
+    let c = ctx.clone();
+    function(name, ["model: Model", param, result])
+        .register_into_engine(engine, move |m: &mut Model, a: A| call(&c, m, a, Map::new()));
+    let c = ctx.clone();
+    function(name, ["model: Model", param, "options: Map", result])
+        .register_into_engine(engine, move |m: &mut Model, a: A, o: Map| call(&c, m, a, o));
 }
 
-fn complete(ctx: &Context, model: &mut Model, prompt: &Dynamic, options: Map) -> ScriptResult<Map> {
+fn text(ctx: &Context, model: &mut Model, prompt: Dynamic, options: Map) -> ScriptResult<String> {
+    Ok(run(ctx, model, &prompt, options)?.text)
+}
+
+fn complete(ctx: &Context, model: &mut Model, prompt: Dynamic, options: Map) -> ScriptResult<Map> {
     let start = Instant::now();
-    let answer = run(ctx, model, prompt, options)?;
+    let answer = run(ctx, model, &prompt, options)?;
     Ok(facts(answer, start.elapsed().as_secs_f64()))
 }
 
@@ -76,7 +77,7 @@ fn complete_all(ctx: &Context, model: &mut Model, prompts: Array, options: Map) 
 
 /// A bar under `label`, or nothing where there is no label.
 pub(super) fn shown(ctx: &Context, label: &str, total: usize) -> Box<dyn Progress> {
-    if label.is_empty() { Silent.start(0, "", Unit::Items) } else { ctx.output.start(total as u64, label, Unit::Items) }
+    if label.is_empty() { Box::new(Silent) } else { ctx.output.start(total as u64, label, Unit::Items) }
 }
 
 /// `batch_size` and `batch_tokens`.

@@ -13,19 +13,17 @@ pub(super) fn register(engine: &mut Engine) {
         .set_into_module(&mut module, |at: NativeCallContext, a: &str, r: &str| placed(&at, rouge(a, r, Map::new())));
     function("rouge", ["answer: string", "reference: string", "options: Map", "Map"])
         .set_into_module(&mut module, |at: NativeCallContext, a: &str, r: &str, o: Map| placed(&at, rouge(a, r, o)));
-    for name in ["chrf", "corpus_chrf"] {
-        let texts = if name == "chrf" {
-            ["answer: string", "reference: string"]
-        } else {
-            ["answers: Array", "references: Array"]
-        };
-        function(name, [texts[0], texts[1], "float"])
+    for (name, what, [answers, references]) in [
+        ("chrf", "metrics::chrf", ["answer: string", "reference: string"]),
+        ("corpus_chrf", "metrics::corpus_chrf", ["answers: Array", "references: Array"]),
+    ] {
+        function(name, [answers, references, "float"])
             .set_into_module(&mut module, move |at: NativeCallContext, a: Dynamic, r: Dynamic| {
-                placed(&at, chrf(name, &a, &r, Map::new()))
+                placed(&at, chrf(what, &a, &r, Map::new()))
             });
-        function(name, [texts[0], texts[1], "options: Map", "float"])
+        function(name, [answers, references, "options: Map", "float"])
             .set_into_module(&mut module, move |at: NativeCallContext, a: Dynamic, r: Dynamic, o: Map| {
-                placed(&at, chrf(name, &a, &r, o))
+                placed(&at, chrf(what, &a, &r, o))
             });
     }
     function("exact_match", ["answer: string", "reference: string", "bool"])
@@ -55,16 +53,16 @@ fn rouge(answer: &str, reference: &str, options: Map) -> Result<Map> {
     ]))
 }
 
-/// chrF of one pair of texts or of two arrays of them.
-fn chrf(name: &str, answers: &Dynamic, references: &Dynamic, options: Map) -> Result<FLOAT> {
-    let mut o = OptionsMap::new("metrics::chrf", options);
+/// chrF of one pair of texts or of two arrays of them, for the function `what`.
+fn chrf(what: &'static str, answers: &Dynamic, references: &Dynamic, options: Map) -> Result<FLOAT> {
+    let mut o = OptionsMap::new(what, options);
     let mut chrf = Chrf::new(match o.usize_or("word_order", 0usize)? {
         n @ 0..=4 => n,
         n => return Err(o.invalid("word_order", n, "0 (chrF) to 4; 2 is chrF++")),
     });
     o.finish()?;
     let texts = |value: &Dynamic| -> Result<Vec<String>> {
-        let wrong = || Error::config(format!("metrics::{name}: a text must be a string, not {}", value.type_name()));
+        let wrong = || Error::config(format!("{what}: a text must be a string, not {}", value.type_name()));
         match value.read_lock::<Array>() {
             Some(list) => list.iter().map(|v| v.clone().into_string().map_err(|_| wrong())).collect(),
             None => Ok(vec![value.clone().into_string().map_err(|_| wrong())?]),
@@ -73,7 +71,7 @@ fn chrf(name: &str, answers: &Dynamic, references: &Dynamic, options: Map) -> Re
     let (answers, references) = (texts(answers)?, texts(references)?);
     if answers.len() != references.len() {
         let (a, r) = (answers.len(), references.len());
-        return Err(Error::config(format!("metrics::{name}: {a} answers and {r} references must be as many")));
+        return Err(Error::config(format!("{what}: {a} answers and {r} references must be as many")));
     }
     answers.iter().zip(&references).for_each(|(a, r)| chrf.add(a, r));
     Ok(chrf.score())

@@ -211,13 +211,10 @@ fn running(engine: &mut Engine) {
     function("token_losses", ["model: Model", "batch: Batch", "Array"]).register_into_engine(
         engine,
         |m: &mut Model, batch: Batch| -> ScriptResult<Array> {
-            let _mode = crate::engine::autograd::no_grad_guard();
             let mut m = m.write();
-            let training = std::mem::replace(&mut m.training, false);
-            let ids = batch.0.input_tensor(&m.device);
-            let loss = ids.and_then(|ids| m.loss(&ids, &batch.0.labels, Some(&batch.0.documents)));
-            m.training = training;
-            Ok(loss?.each.into_iter().map(Dynamic::from).collect())
+            let ids = batch.0.input_tensor(&m.device)?;
+            let loss = m.inference(|m| m.loss(&ids, &batch.0.labels, Some(&batch.0.documents)))?;
+            Ok(loss.each.into_iter().map(Dynamic::from).collect())
         },
     );
 }

@@ -11,7 +11,7 @@ use crate::engine::error::{Error, unknown_name};
 use crate::engine::llama::LlamaConfig;
 use crate::engine::lora::{LoraConfig, Targets};
 use crate::engine::plan::{
-    self, Choice, Free, Lengths, Measured, ModelSource, Plan, Rates, Recipe, StepOptions, describe, measure_step,
+    self, Free, Lengths, Measured, ModelSource, Rates, Recipe, StepOptions, describe, measure_step,
 };
 use crate::engine::{Result, memory};
 use rhai::{Array, Dynamic, Engine, FLOAT, ImmutableString, Map};
@@ -121,11 +121,7 @@ fn asked(ctx: &Context, o: &mut OptionsMap) -> Result<Asked> {
         checkpoint_every: o.usize_or("checkpoint_every", live_every)?,
         batch_size: o.usize_or("batch_size", standard.batch_size)?,
         grad_accum_steps: o.usize_or("grad_accum_steps", standard.grad_accum_steps)?,
-        slots: match o.string_or("optimizer", "adamw")?.as_str() {
-            "adamw" => 2,
-            "sgd" => 0,
-            other => return Err(unknown_name("optimizer", other, ["adamw", "sgd"])),
-        },
+        slots: Recipe::slots_of(&o.string_or("optimizer", "adamw")?)?,
         pack: o.usize_opt("pack")?,
     };
     let data = o.object_opt::<Examples>("data", "Examples")?;
@@ -176,19 +172,15 @@ fn foretold(ctx: &Context, options: Map) -> ScriptResult<Map> {
     o.finish()?;
     let Some(budget) = budget else {
         let plan = plan::plan(&asked.config, &asked.recipe, &asked.lengths, asked.rates()?.as_ref())?;
-        return plan_map(&asked, &asked.recipe, &plan);
+        return map_of(describe::plan(&asked.name, &asked.recipe, &plan, asked.epochs));
     };
     let rates = Rates::of_this_machine()?;
     let choices = plan::fit(&asked.config, &asked.recipe, &asked.lengths, &rates, budget, asked.free)?;
     let best = choices.first().ok_or_else(|| Error::config("plan: there was nothing to choose from"))?;
-    let mut map = plan_map(&asked, &best.recipe, &best.plan)?;
-    let row = |c: &Choice| -> ScriptResult<Dynamic> {
-        let mut row = plan_map(&asked, &c.recipe, &c.plan)?;
-        row.insert("fits".into(), c.fits.into());
-        Ok(Dynamic::from_map(row))
-    };
-    map.insert("fits".into(), best.fits.into());
-    map.insert("choices".into(), choices.iter().map(row).collect::<ScriptResult<Array>>()?.into());
+    let described = |c| map_of(describe::choice(&asked.name, c, asked.epochs));
+    let mut map = described(best)?;
+    let all = choices.iter().map(|c| described(c).map(Dynamic::from_map)).collect::<ScriptResult<Array>>()?;
+    map.insert("choices".into(), all.into());
     Ok(map)
 }
 
@@ -196,21 +188,9 @@ fn table(ctx: &Context, options: Map) -> ScriptResult<Array> {
     let mut o = OptionsMap::new("plan_table", options);
     let asked = asked(ctx, &mut o)?;
     let fill = o.float_or("fill", 1.0)?;
-    if !(fill > 0.0 && fill <= 1.0) {
-        return Err(o.invalid("fill", fill, "a share above 0, up to 1").into());
-    }
     o.finish()?;
     let rows = plan::techniques(&asked.config, &asked.recipe, &asked.lengths, fill, asked.rates()?.as_ref())?;
-    let row = |t: plan::Technique| -> ScriptResult<Dynamic> {
-        let mut row = plan_map(&asked, &t.recipe, &t.plan)?;
-        row.insert("technique".into(), t.name.into());
-        Ok(Dynamic::from_map(row))
-    };
-    rows.into_iter().map(row).collect()
-}
-
-fn plan_map(asked: &Asked, recipe: &Recipe, plan: &Plan) -> ScriptResult<Map> {
-    map_of(describe::plan(&asked.name, recipe, plan, asked.epochs))
+    rows.iter().map(|t| map_of(describe::technique(&asked.name, t, asked.epochs)).map(Dynamic::from_map)).collect()
 }
 
 fn map_of(json: serde_json::Value) -> ScriptResult<Map> {

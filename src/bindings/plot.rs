@@ -41,21 +41,25 @@ fn maps(key: &str, value: Option<Dynamic>) -> Result<Vec<Map>> {
     let Some(value) = value else { return Ok(Vec::new()) };
     let wrong = |what: &str| Error::config(format!("plot: option `{key}` must be an array of maps, not {what}"));
     let array = value.try_cast::<Array>().ok_or_else(|| wrong("one value"))?;
-    array.into_iter().map(|v| v.clone().try_cast::<Map>().ok_or_else(|| wrong(type_name(&v)))).collect()
+    let one = |v: Dynamic| {
+        let name = type_name(&v);
+        v.try_cast::<Map>().ok_or_else(|| wrong(name))
+    };
+    array.into_iter().map(one).collect()
 }
 
 /// Numbers, of which some may be missing: `()` or NaN.
 fn numbers(o: &mut OptionsMap, key: &'static str, of: &str) -> Result<Option<Vec<f64>>> {
     let Some(value) = o.value_opt(key) else { return Ok(None) };
-    let wrong = |v: &Dynamic| {
-        Error::config(format!("plot: `{key}` of {of} must be an array of numbers, not one with {}", type_name(v)))
-    };
-    let array = value.clone().try_cast::<Array>().ok_or_else(|| {
-        Error::config(format!("plot: `{key}` of {of} must be an array of numbers, not {}", type_name(&value)))
-    })?;
+    let wrong = |what: &str| Error::config(format!("plot: `{key}` of {of} must be an array of numbers, not {what}"));
+    let name = type_name(&value);
+    let array = value.try_cast::<Array>().ok_or_else(|| wrong(name))?;
     let number = |v: &Dynamic| match v {
         v if v.is_unit() => Ok(f64::NAN),
-        v => v.as_float().or_else(|_| v.as_int().map(|n| n as f64)).map_err(|_| wrong(v)),
+        v => v
+            .as_float()
+            .or_else(|_| v.as_int().map(|n| n as f64))
+            .map_err(|_| wrong(&format!("one with {}", type_name(v)))),
     };
     array.iter().map(number).collect::<Result<Vec<f64>>>().map(Some)
 }

@@ -142,7 +142,9 @@ fn turn(item: &Dynamic) -> std::result::Result<Turn, String> {
         return Err(unknown_name("role", &role, ROLES.iter().copied()).to_string());
     }
     let mut turn = Turn::new(role, content);
-    turn.learned &= map.as_ref().and_then(|m| m.get("learned")?.as_bool().ok()).unwrap_or(true);
+    if let Some(learned) = map.as_ref().and_then(|m| m.get("learned")) {
+        turn.learned &= learned.as_bool().map_err(|found| format!("`learned` must be a bool, not {found}"))?;
+    }
     Ok(turn)
 }
 

@@ -3,7 +3,8 @@
 use super::error::placed;
 use super::registration::{function, module_function};
 use super::{Context, OptionsMap, ScriptResult};
-use crate::engine::report::{self, Answer, Answers, Figure, Report, Table};
+use crate::engine::number::to_json;
+use crate::engine::report::{Answer, Answers, Figure, Report, Table};
 use crate::engine::{Error, Result};
 use rhai::{Array, Dynamic, Engine, Map, Module, NativeCallContext};
 use serde_json::Value as Json;
@@ -79,7 +80,7 @@ fn create(title: &str, options: Map) -> Result<ReportHandle> {
 /// `value` as JSON; floats that JSON does not have are spelled out.
 pub(super) fn json(value: &Dynamic) -> ScriptResult<Json> {
     if let Ok(x) = value.as_float() {
-        return Ok(report::number(x));
+        return Ok(to_json(x));
     }
     if let Some(array) = value.read_lock::<Array>() {
         return array.iter().map(json).collect();

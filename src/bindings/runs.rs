@@ -68,16 +68,7 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
 }
 
 fn fields(map: Map) -> ScriptResult<Fields> {
-    let mut fields = Fields::new();
-    for (key, value) in map {
-        // JSON has no NaN: the engine spells such numbers out.
-        let value = match value.as_float() {
-            Ok(x) => crate::engine::run::number::to_json(x),
-            Err(_) => json(&value)?,
-        };
-        fields.insert(key.to_string(), value);
-    }
-    Ok(fields)
+    map.iter().map(|(key, value)| Ok((key.to_string(), json(value)?))).collect()
 }
 
 /// Looks for NaN and inf among logged numbers. A step that the scaler skipped has them for a reason.

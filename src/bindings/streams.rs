@@ -11,7 +11,7 @@ use crate::engine::data::source::ReadOptions;
 use crate::engine::data::split::Subset;
 use crate::engine::data::stream::Stream;
 use crate::engine::data::tokenize::Tokenized;
-use crate::engine::error::{Error, Result};
+use crate::engine::error::Error;
 use crate::engine::tokenizer::Tokenizer;
 use rhai::{Array, Dynamic, Engine, Map, Module, NativeCallContext};
 use std::sync::Arc;
@@ -75,14 +75,9 @@ fn tokenized(ctx: &Context, stream: &RecordStream, tokenizer: Tokenizer, options
     Ok(Stream::new(&stream.source, stream.read.clone(), Arc::new(tokenizer), options)?)
 }
 
-/// Examples between which a stream is shuffled.
-fn buffer(o: &mut OptionsMap) -> Result<usize> {
-    o.usize_or("buffer", BUFFER)
-}
-
 fn windows(stream: &mut Stream, options: Map) -> ScriptResult<BatchWindows> {
     let mut o = OptionsMap::new("batches", options);
-    let buffer = buffer(&mut o)?;
+    let buffer = o.usize_or("buffer", BUFFER)?;
     let options = loader_options(&mut o, stream.max_seq_len())?;
     o.finish()?;
     Ok(BatchWindows::of_stream(stream.clone(), options, buffer))

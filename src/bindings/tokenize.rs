@@ -3,11 +3,11 @@
 use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult, data::Examples, records::from_map};
 use crate::engine::data::cache::{self, Outcome};
-use crate::engine::data::record::{Dataset, Form};
+use crate::engine::data::record::Dataset;
 use crate::engine::data::template::Template;
-use crate::engine::data::tokenize::{TokenizeOptions, tokenize};
+use crate::engine::data::tokenize::{TextTokenizer, TokenizeOptions, tokenize};
 use crate::engine::data::wording::{Layout, Wording};
-use crate::engine::error::{Error, Result};
+use crate::engine::error::Error;
 use crate::engine::tokenizer::Tokenizer;
 use rhai::{Dynamic, Engine, Map};
 use std::sync::Arc;
@@ -21,32 +21,22 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
         .register_into_engine(engine, move |d: &mut Dataset, t: Tokenizer, o: Map| tokenized(&c, d, t, o));
     let c = ctx.clone();
     function("prompt", ["record: Map", "template: string or Map", "string"])
-        .register_into_engine(engine, move |r: Map, t: Dynamic| plain_prompt(&c, r, &t));
+        .register_into_engine(engine, move |r: Map, t: Dynamic| prompt(&c, r, &t, None));
     let c = ctx.clone();
     function("prompt", ["record: Map", "template: string or Map", "tokenizer: Tokenizer", "string"])
-        .register_into_engine(engine, move |r: Map, t: Dynamic, tokenizer: Tokenizer| -> ScriptResult<String> {
-            let (layout, record) = (layout(&c, &t)?, from_map(0, &Dynamic::from_map(r))?);
-            Ok(Wording::new(&layout, &tokenizer)?.prompt(&record)?)
+        .register_into_engine(engine, move |r: Map, t: Dynamic, tokenizer: Tokenizer| {
+            prompt(&c, r, &t, Some(&tokenizer))
         });
 }
 
-/// The prompt of a record that no chat template words.
-fn plain_prompt(ctx: &Context, record: Map, template: &Dynamic) -> ScriptResult<String> {
+fn prompt(
+    ctx: &Context,
+    record: Map,
+    template: &Dynamic,
+    tokenizer: Option<&dyn TextTokenizer>,
+) -> ScriptResult<String> {
     let (layout, record) = (layout(ctx, template)?, from_map(0, &Dynamic::from_map(record))?);
-    let template = match (layout, record.form) {
-        (Layout::Prompt(template), _) => template,
-        (Layout::Auto, Form::Instruction) => Template::alpaca(),
-        (Layout::Auto, Form::Completion) => Template::single("{instruction}{output}")?,
-        _ => {
-            return Err(Error::config_help(
-                "prompt: a chat template spells a tokenizer's own tokens",
-                "give the tokenizer too: record.prompt(\"chat\", model.tokenizer)",
-            )
-            .into());
-        }
-    };
-    template.check(&record)?;
-    Ok(template.prompt(&record))
+    Ok(Wording::new(&layout, tokenizer)?.prompt(&record)?)
 }
 
 /// A template as scripts give it: a name, a text, a file with Jinja, or a prompt template's two variants.
@@ -77,15 +67,10 @@ pub(super) fn options(ctx: &Context, o: &mut OptionsMap) -> ScriptResult<Tokeniz
     })
 }
 
-/// Whether the tokens are to be kept; `None` leaves it to the set's size.
-fn cached(o: &mut OptionsMap) -> Result<Option<bool>> {
-    o.bool_opt("cache")
-}
-
 fn tokenized(ctx: &Context, data: &mut Dataset, tokenizer: Tokenizer, options: Map) -> ScriptResult<Examples> {
     let mut o = OptionsMap::new("tokenize", options);
     let options = self::options(ctx, &mut o)?;
-    let wanted = cached(&mut o)?;
+    let wanted = o.bool_opt("cache")?; // the set's size decides unless it says
     o.finish()?;
     let folder = cache::folder().filter(|_| wanted.unwrap_or_else(|| cache::is_worthwhile(data)));
     let Some(folder) = folder else {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-const MIB: f64 = 1024.0 * 1024.0;
+pub(super) const MIB: f64 = 1024.0 * 1024.0;
 
 /// One piece of work, as far as it has come.
 struct Work {
@@ -207,7 +207,7 @@ fn memory_text() -> String {
 }
 
 /// `0:07`, `12:30`, `3:00:00`.
-fn clock(seconds: f64) -> String {
+pub(super) fn clock(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s / 3600 {
         0 => format!("{}:{:02}", s / 60, s % 60),

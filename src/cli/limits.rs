@@ -20,7 +20,7 @@ pub(super) fn start(flags: &Sandbox, printer: &Arc<Printer>) {
             wait(allowed);
             interrupt::expire(allowed);
             std::thread::sleep(GRACE);
-            super::dashboard::restore();
+            super::dashboard::leave();
             watching.error(&format!(
                 "error: stopped after {allowed:?}, the time that --timeout allows, in the middle of native work"
             ));

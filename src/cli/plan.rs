@@ -4,9 +4,10 @@ use super::{Exit, fail, printer::Printer};
 use crate::bindings::Output;
 use crate::engine::autograd::Autocast;
 use crate::engine::data::{source, split::Subset, tokenize, wording::Layout};
-use crate::engine::error::{Error, unknown_name};
+use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
 use crate::engine::memory::{parse_size, show_size};
+use crate::engine::number::grouped;
 use crate::engine::plan::{self, Choice, Free, Lengths, ModelSource, Plan, Rates, Recipe, Technique, describe};
 use crate::engine::{Result, ops::cast};
 use crate::script::Diagnostic;
@@ -111,17 +112,18 @@ fn planned(args: &Args, printer: &Printer) -> Result<Exit> {
     let recipe = recipe(args)?;
     let lengths = lengths(args, &model)?;
     let asked = Asked { model, recipe, lengths, epochs: args.epochs };
-    let config = &asked.model.config;
+    let (name, config) = (&asked.model.name, &asked.model.config);
     let rates = Rates::of_this_machine()?;
     if args.table {
         let rows = plan::techniques(config, &asked.recipe, &asked.lengths, args.fill, Some(&rates))?;
-        printer.line(&if args.json { pretty(&table_json(&asked, &rows)) } else { table(&asked, &rows) });
+        let json = || rows.iter().map(|t| describe::technique(name, t, asked.epochs)).collect();
+        printer.line(&if args.json { pretty(&json()) } else { table(&asked, &rows) });
         return Ok(Exit::Success);
     }
     let Some(budget) = &args.fit else {
         let plan = plan::plan(config, &asked.recipe, &asked.lengths, Some(&rates))?;
         let text = match args.json {
-            true => pretty(&describe::plan(&asked.model.name, &asked.recipe, &plan, asked.epochs)),
+            true => pretty(&describe::plan(name, &asked.recipe, &plan, asked.epochs)),
             false => one(&asked, &asked.recipe, &plan),
         };
         printer.line(&text);
@@ -136,7 +138,8 @@ fn planned(args: &Args, printer: &Printer) -> Result<Exit> {
     };
     let choices = plan::fit(config, &asked.recipe, &asked.lengths, &rates, budget, free)?;
     let fits = choices.first().is_some_and(|c| c.fits);
-    printer.line(&if args.json { pretty(&choices_json(&asked, &choices)) } else { chosen(&asked, &choices, budget) });
+    let json = || choices.iter().map(|c| describe::choice(name, c, asked.epochs)).collect();
+    printer.line(&if args.json { pretty(&json()) } else { chosen(&asked, &choices, budget) });
     Ok(if fits { Exit::Success } else { Exit::Failed })
 }
 
@@ -155,11 +158,7 @@ fn recipe(args: &Args) -> Result<Recipe> {
         checkpoint_every: args.checkpoint_every.unwrap_or(standard.checkpoint_every),
         batch_size: args.batch_size.unwrap_or(standard.batch_size),
         grad_accum_steps: args.grad_accum_steps,
-        slots: match args.optimizer.as_str() {
-            "adamw" => 2,
-            "sgd" => 0,
-            other => return Err(unknown_name("optimizer", other, ["adamw", "sgd"])),
-        },
+        slots: Recipe::slots_of(&args.optimizer)?,
         pack: args.pack,
     })
 }
@@ -193,29 +192,9 @@ fn pretty(json: &serde_json::Value) -> String {
     serde_json::to_string_pretty(json).unwrap_or_default()
 }
 
-fn table_json(asked: &Asked, rows: &[Technique]) -> serde_json::Value {
-    let row = |t: &Technique| {
-        let mut row = describe::plan(&asked.model.name, &t.recipe, &t.plan, asked.epochs);
-        row["technique"] = t.name.into();
-        row
-    };
-    rows.iter().map(row).collect()
-}
-
-fn choices_json(asked: &Asked, choices: &[Choice]) -> serde_json::Value {
-    let row = |c: &Choice| {
-        let mut row = describe::plan(&asked.model.name, &c.recipe, &c.plan, asked.epochs);
-        row["fits"] = c.fits.into();
-        row
-    };
-    choices.iter().map(row).collect()
-}
-
 /// `6,738,415,616`.
 fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or("")).collect();
-    groups.join(",")
+    grouped(&n.to_string())
 }
 
 /// `3200`, `57`, `0.42`.
@@ -225,12 +204,13 @@ fn rate(x: f64) -> String {
 
 /// `350 ms`, `12 s`, `3 min 20 s`, `5 h 10 min`, `3.2 days`.
 fn time(seconds: f64) -> String {
-    let whole = |unit: f64| (seconds / unit).floor();
+    // Rounded before they are taken apart, so that nothing says `60 s` or `60 min`.
+    let (whole, minutes) = (seconds.round() as u64, (seconds / 60.0).round() as u64);
     match seconds {
         s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
-        s if s < 60.0 => format!("{s:.1} s"),
-        s if s < 3600.0 => format!("{} min {:.0} s", whole(60.0), s % 60.0),
-        s if s < 48.0 * 3600.0 => format!("{} h {:.0} min", whole(3600.0), s % 3600.0 / 60.0),
+        s if s < 59.95 => format!("{s:.1} s"),
+        s if s < 3599.5 => format!("{} min {} s", whole / 60, whole % 60),
+        s if s < 48.0 * 3600.0 => format!("{} h {} min", minutes / 60, minutes % 60),
         s => format!("{:.1} days", s / 86_400.0),
     }
 }
@@ -260,8 +240,8 @@ fn one(asked: &Asked, recipe: &Recipe, plan: &Plan) -> String {
     for (name, bytes) in plan.split.parts() {
         row(&format!("  {name}"), format!("{:>12}", show_size(bytes)));
     }
-    if let Some(seconds) = plan.step_seconds {
-        row("step", format!("{:>12}   {} tokens/s", time(seconds), rate(plan.tokens / seconds)));
+    if let (Some(seconds), Some(speed)) = (plan.step_seconds, plan.tokens_per_s()) {
+        row("step", format!("{:>12}   {} tokens/s", time(seconds), rate(speed)));
         if let Some(run) = describe::run_seconds(plan, asked.epochs) {
             row("run", format!("{:>12}   {} epochs", time(run), asked.epochs));
         }

@@ -77,12 +77,14 @@ pub(super) struct Ready {
 impl Ready {
     /// Runs it.
     pub(super) fn run(&self, printer: &Printer) -> Result<(), Box<Diagnostic>> {
-        // Gone before anyone reports how it ended.
-        let _live = self.dashboard.as_ref().map(|d| d.start());
-        if !self.shows {
-            return self.host.run(&self.found.script);
-        }
-        if let Some(text) = self.host.value(&self.found.script)? {
+        let live = self.dashboard.as_ref().map(|d| d.start());
+        let done = match self.shows {
+            true => self.host.value(&self.found.script),
+            false => self.host.run(&self.found.script).map(|()| None),
+        };
+        // Gone before anyone says what came of it.
+        drop(live);
+        if let Some(text) = done? {
             printer.line(&text);
         }
         Ok(())

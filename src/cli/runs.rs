@@ -2,9 +2,9 @@
 
 use super::{Exit, fail, printer::Printer};
 use crate::bindings::Output;
-use crate::engine::Result;
 use crate::engine::run::compare::{self, Comparison};
 use crate::engine::run::open::{self, Opened};
+use crate::engine::{Error, Result};
 use crate::script::Diagnostic;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ fn text(args: &Args, printer: &Printer) -> Result<String> {
             if args.json {
                 return Ok(compare::list_json(&runs));
             }
-            Ok(match compare::list_text(&runs, width) {
+            Ok(match compare::list_text(&runs, &args.root, width) {
                 text if text.is_empty() => format!("no runs in {}", args.root.display()),
                 text => text,
             })
@@ -103,10 +103,12 @@ fn named(root: &Path, name: &str) -> Result<Opened> {
     let below = root.join(name);
     let dir = if Path::new(name).is_dir() || !below.is_dir() { PathBuf::from(name) } else { below };
     if !dir.is_dir() {
-        let known: Vec<String> = open::list(root)
-            .into_iter()
-            .filter_map(|(dir, _)| Some(dir.file_name()?.to_string_lossy().into()))
-            .collect();
+        let below = |dir: &PathBuf| dir.strip_prefix(root).unwrap_or(dir).display().to_string();
+        let known: Vec<String> = open::dirs(root).iter().map(below).collect();
+        if known.is_empty() {
+            let help = format!("there are no runs in {}; --root names another place", root.display());
+            return Err(Error::config_help(format!("there is no run `{name}`"), help));
+        }
         return Err(crate::engine::error::unknown_name("run", name, known.iter().map(String::as_str)));
     }
     Opened::read(&dir)

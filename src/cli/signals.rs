@@ -33,7 +33,7 @@ pub(super) fn install<O: Output + ?Sized + 'static>(output: &Arc<O>, insisting: 
                 output.note(&format!("{lead}finishing this step, then saving; Ctrl-C again to stop at once"));
             }
             2.. if insisting == Insisting::Leaves => {
-                super::dashboard::restore();
+                super::dashboard::leave();
                 std::process::exit(130)
             }
             _ => {}

@@ -1,5 +1,6 @@
 //! Numbers in JSON, exactly: finite ones as numbers that read back to the same bits, the others as the strings
-//! `"NaN"`, `"Infinity"` and `"-Infinity"`, because JSON has no such numbers and a lost `NaN` is a lost diagnosis.
+//! `"NaN"`, `"Infinity"` and `"-Infinity"`, because JSON has no such numbers and a lost `NaN` is a lost diagnosis. And for
+//! people: digits in groups.
 
 use serde_json::Value;
 
@@ -27,6 +28,17 @@ pub fn from_json(value: &Value) -> Option<f64> {
     }
 }
 
+/// A number written in plain digits, in groups of three for people: `12345.5` as `12,345.5`.
+pub fn grouped(text: &str) -> String {
+    let (minus, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
+    if whole.len() < 4 {
+        return text.into();
+    }
+    let groups: Vec<&str> = whole.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
+    format!("{minus}{}{rest}", groups.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +55,12 @@ mod tests {
             let back = from_json(&serde_json::from_str(&text).unwrap()).unwrap();
             assert!(back.to_bits() == x.to_bits() || (x.is_nan() && back.is_nan()), "{x:e} became {back:e}");
         }
+    }
+
+    /// Protects large numbers wherever they are shown.
+    #[test]
+    fn digits_stand_in_groups() {
+        let shown = ["7", "-123", "1234", "-1234567.25", "0.12345"].map(grouped);
+        assert_eq!(shown, ["7", "-123", "1,234", "-1,234,567.25", "0.12345"]);
     }
 }

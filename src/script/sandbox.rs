@@ -2,7 +2,7 @@
 
 use super::{diagnostics::Diagnostic, options::Given};
 use crate::bindings::Access;
-use crate::engine::memory::parse_size;
+use crate::engine::memory::{number_and_unit, parse_size};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -122,7 +122,7 @@ fn paths(text: &str) -> Option<Vec<String>> {
 
 /// `30s`, `1.5m`, `2h`, `500ms`, or a number of seconds.
 fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split_unit(text)?;
+    let (number, unit) = number_and_unit(text)?;
     let unit = match unit {
         "" | "s" => 1.0,
         "ms" => 1e-3,
@@ -132,11 +132,6 @@ fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Duration::try_from_secs_f64(number * unit).ok().filter(|d| !d.is_zero())
-}
-
-fn split_unit(text: &str) -> Option<(f64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    Some((text[..end].parse().ok()?, text[end..].trim()))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ fn check(name: &str, tokenizer: &Tokenizer) -> (usize, usize) {
         assert_eq!(text, row["text"].as_str().unwrap(), "row {i}: text");
 
         let record = Record::conversation(turns);
-        let prompt = Wording::new(&layout, tokenizer).unwrap().prompt(&record).unwrap();
+        let prompt = Wording::new(&layout, Some(tokenizer)).unwrap().prompt(&record).unwrap();
         assert_eq!(prompt, row["prompt"].as_str().unwrap(), "row {i}: prompt");
 
         let options = TokenizeOptions { template: layout, ..TokenizeOptions::default() };

@@ -127,7 +127,7 @@ const TIME: &[Bomb] = &[
     ),
     bomb(
         "native work that looks at no clock",
-        "let s = \"\"; for i in 0..100000 { s += \"ab cd \"; } data::rouge_l(s, s + \"x\")",
+        "let s = \"\"; for i in 0..100000 { s += \"ab cd \"; } metrics::rouge(s, s + \"x\")",
         "stopped after 2s, the time that --timeout allows, in the middle of native work",
     ),
     bomb(

@@ -15,7 +15,7 @@ use super::printer::Printer;
 use crate::bindings::{Output, Screen};
 use crate::engine::progress::{Progress, Reporter, Unit};
 use serde_json::{Map, Value};
-use state::State;
+use state::{Line, State};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,17 +27,39 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// See the module's description.
 pub(super) struct Dashboard {
-    printer: Arc<Printer>,
     shared: Arc<Shared>,
 }
 
-/// What the script's thread and the drawing one share.
+/// What the script's thread, the drawing one, and whoever ends the process share.
 pub(super) struct Shared {
     on: AtomicBool,
     state: Mutex<State>,
+    printer: Arc<Printer>,
+}
+
+/// What is on the screen.
+static SHOWN: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
+
+/// Gives the terminal back with what was printed, for threads that end the process at once. It takes locks: a signal's
+/// handler calls [`restore`].
+pub(super) fn leave() {
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(shared) = shown {
+        shared.give_back();
+    }
 }
 
 impl Shared {
+    /// Gives the terminal back, with what was printed meanwhile.
+    fn give_back(&self) {
+        let mut state = self.state(); // nothing is drawn from here on
+        self.on.store(false, Ordering::Relaxed);
+        terminal::restore();
+        for Line { text, note } in state.take_lines() {
+            if note { self.printer.note(&text) } else { self.printer.line(&text) }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Values that are shown hold nothing that a panic could leave half-written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -50,27 +72,36 @@ impl Dashboard {
         let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         terminal.then(|| {
             let state = Mutex::new(State::new(name));
-            Arc::new(Dashboard {
-                printer: printer.clone(),
-                shared: Arc::new(Shared { on: AtomicBool::new(false), state }),
-            })
+            let (on, printer) = (AtomicBool::new(false), printer.clone());
+            Arc::new(Dashboard { shared: Arc::new(Shared { on, state, printer }) })
         })
     }
 
-    /// Takes the screen until the answer is dropped. If the terminal refuses, the printer goes on as ever.
+    /// Takes the screen until the answer is dropped. If the terminal or the system refuses, the printer goes on as ever.
     pub(super) fn start(&self) -> Live {
         let shared = self.shared.clone();
-        let thread = terminal::Screen::enter().ok().map(|mut screen| {
+        let thread = terminal::Screen::enter().ok().and_then(|mut screen| {
             shared.on.store(true, Ordering::Relaxed);
-            std::thread::spawn(move || {
-                while shared.on.load(Ordering::Relaxed) {
+            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
+            let draw = move || {
+                loop {
+                    let state = shared.state();
+                    // Asked while nobody can give the terminal back.
+                    if !shared.on.load(Ordering::Relaxed) {
+                        return;
+                    }
                     // A terminal that is gone is found out by the script's own output.
-                    let _ = screen.draw(&shared.state());
+                    let _ = screen.draw(&state);
+                    drop(state);
                     std::thread::park_timeout(EVERY);
                 }
-            })
+            };
+            std::thread::Builder::new().name("dashboard".into()).spawn(draw).ok()
         });
-        Live { thread, shared: self.shared.clone(), printer: self.printer.clone() }
+        if thread.is_none() {
+            leave();
+        }
+        Live { thread, shared: self.shared.clone() }
     }
 
     fn on(&self) -> bool {
@@ -82,7 +113,6 @@ impl Dashboard {
 pub(super) struct Live {
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
-    printer: Arc<Printer>,
 }
 
 impl Drop for Live {
@@ -91,34 +121,30 @@ impl Drop for Live {
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             let _ = thread.join(); // it holds nothing that its panic could have broken
-            terminal::restore();
         }
-        let lines = self.shared.state().take_lines();
-        lines
-            .iter()
-            .for_each(|line| if line.note { self.printer.note(&line.text) } else { self.printer.line(&line.text) });
+        leave();
     }
 }
 
 impl Output for Dashboard {
     fn line(&self, text: &str) {
-        if self.on() { self.shared.state().line(text, false) } else { self.printer.line(text) }
+        if self.on() { self.shared.state().line(text, false) } else { self.shared.printer.line(text) }
     }
 
     fn text(&self, text: &str) {
-        if self.on() { self.shared.state().text(text) } else { self.printer.text(text) }
+        if self.on() { self.shared.state().text(text) } else { self.shared.printer.text(text) }
     }
 
     fn note(&self, text: &str) {
-        if self.on() { self.shared.state().line(text, true) } else { self.printer.note(text) }
+        if self.on() { self.shared.state().line(text, true) } else { self.shared.printer.note(text) }
     }
 
     fn screen(&self) -> Screen {
-        self.printer.screen()
+        self.shared.printer.screen()
     }
 
     fn aside(&self) -> Box<dyn Send> {
-        self.printer.aside()
+        self.shared.printer.aside()
     }
 
     fn logged(&self, line: &Map<String, Value>) {
@@ -133,7 +159,7 @@ impl Output for Dashboard {
 impl Reporter for Dashboard {
     fn start(&self, total: u64, label: &str, unit: Unit) -> Box<dyn Progress> {
         if !self.on() {
-            return Reporter::start(&*self.printer, total, label, unit);
+            return Reporter::start(&*self.shared.printer, total, label, unit);
         }
         let id = self.shared.state().begin(total, label);
         Box::new(Bar { id, shared: self.shared.clone() })

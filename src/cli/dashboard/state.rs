@@ -2,6 +2,7 @@
 
 use crate::engine::number::from_json;
 use serde_json::{Map, Value};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// One printed line.
@@ -44,7 +45,9 @@ pub(super) struct State {
     /// The last value of each number in a step's line, in the order in which they came.
     pub(super) values: Vec<(String, f64)>,
     pub(super) sample: Option<(String, String)>,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: VecDeque<Line>,
+    /// Lines that were too many to keep.
+    dropped: usize,
     partial: String,
 }
 
@@ -61,16 +64,18 @@ impl State {
             epoch: 0,
             values: Vec::new(),
             sample: None,
-            lines: Vec::new(),
+            lines: VecDeque::new(),
+            dropped: 0,
             partial: String::new(),
         }
     }
 
     pub(super) fn line(&mut self, text: &str, note: bool) {
         let text = if note { text.to_string() } else { std::mem::take(&mut self.partial) + text };
-        self.lines.push(Line { text, note });
+        self.lines.push_back(Line { text, note });
         if self.lines.len() > MOST_LINES {
-            self.lines.remove(0);
+            self.lines.pop_front();
+            self.dropped += 1;
         }
     }
 
@@ -83,9 +88,15 @@ impl State {
         }
     }
 
-    pub(super) fn take_lines(&mut self) -> Vec<Line> {
+    /// What was printed; where that was too much, a note of it first.
+    pub(super) fn take_lines(&mut self) -> VecDeque<Line> {
         if !self.partial.is_empty() {
             self.line("", false);
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            let text = format!("({dropped} earlier lines were not kept by --dashboard)");
+            self.lines.push_front(Line { text, note: true });
         }
         std::mem::take(&mut self.lines)
     }
@@ -110,6 +121,10 @@ impl State {
     pub(super) fn logged(&mut self, line: &Map<String, Value>) {
         let number = |key: &str| line.get(key).and_then(from_json);
         let step = line.get("step").and_then(Value::as_u64).unwrap_or(self.step);
+        if step < self.step {
+            // Another run has begun: its curve is not the end of the last one's.
+            (self.loss, self.held_out, self.values) = Default::default();
+        }
         self.step = step;
         self.epoch = line.get("epoch").and_then(Value::as_u64).unwrap_or(self.epoch);
         if let Some(loss) = number("val_loss") {

@@ -1,4 +1,5 @@
-//! The terminal while the dashboard has it: its second screen, no cursor, no echo of what is typed. Ctrl-C stays a signal.
+//! The terminal while the dashboard has it: its second screen, no cursor, no echo of what is typed. Ctrl-C stays a signal,
+//! the only one.
 
 use super::state::State;
 use super::view;
@@ -22,8 +23,12 @@ impl Screen {
         echo::off();
         TAKEN.store(true, Ordering::SeqCst);
         let mut out = io::stdout().lock();
-        out.write_all(ENTER).and_then(|()| out.flush())?;
-        Ok(Screen(terminal))
+        let entered = out.write_all(ENTER).and_then(|()| out.flush());
+        drop(out);
+        if entered.is_err() {
+            restore();
+        }
+        entered.map(|()| Screen(terminal))
     }
 
     /// Draws on the whole screen, whatever its size is by now.
@@ -60,6 +65,10 @@ mod echo {
             if libc::tcgetattr(0, &raw mut now) == 0 {
                 let _ = BEFORE.set(now);
                 now.c_lflag &= !(libc::ECHO | libc::ICANON);
+                // Ctrl-Z and Ctrl-\ would leave the shell on this screen.
+                for key in [libc::VSUSP, libc::VQUIT] {
+                    now.c_cc[key] = libc::_POSIX_VDISABLE;
+                }
                 libc::tcsetattr(0, libc::TCSANOW, &raw const now);
             }
         }

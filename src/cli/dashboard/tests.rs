@@ -78,4 +78,20 @@ fn lines_come_back() {
     let mut state = trained();
     let lines: Vec<String> = state.take_lines().into_iter().map(|l| l.text).collect();
     assert_eq!(lines[1..], ["a line in pieces", "and"]);
+    for i in 0..10_007 {
+        state.line(&i.to_string(), false);
+    }
+    let lines = state.take_lines();
+    assert!(lines.len() == 10_001 && lines[0].note && lines[0].text.contains("7 earlier lines"));
+    assert_eq!(lines[1].text, "7");
+}
+
+/// Protects a script of several runs: the curve is that of the run under way.
+#[test]
+fn another_run_begins_anew() {
+    let mut state = trained();
+    state.logged(json!({"kind": "eval", "step": 0, "epoch": 1, "val_loss": 3.5}).as_object().unwrap());
+    state.logged(json!({"kind": "step", "step": 1, "epoch": 1, "loss": 3.0}).as_object().unwrap());
+    assert_eq!((state.loss.as_slice(), state.held_out.as_slice()), (&[(1.0, 3.0)][..], &[(0.0, 3.5)][..]));
+    assert_eq!((state.value("lr"), state.step, state.epoch), (None, 1, 1));
 }

@@ -1,6 +1,7 @@
 //! The dashboard's layout. Every size of screen gets what fits: first the curve, then the answer and the lines.
 
 use super::state::State;
+use crate::cli::bars::{MIB, clock};
 use crate::engine::figure::series::{smooth, smoothing_alpha, thin};
 use crate::engine::memory;
 use ratatui::Frame;
@@ -10,7 +11,6 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LineGauge, Paragraph, Wrap};
 
-const MIB: f64 = 1024.0 * 1024.0;
 const FAINT: Style = Style::new().fg(Color::DarkGray);
 
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
@@ -152,9 +152,10 @@ fn draw_sample(frame: &mut Frame<'_>, area: Rect, state: &State) {
 
 fn draw_lines(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let room = usize::from(area.height.saturating_sub(2));
-    let all = state.lines.iter().flat_map(|l| l.text.lines().map(clean)).collect::<Vec<_>>();
-    let shown: Vec<Line<'_>> =
-        all.iter().skip(all.len().saturating_sub(room)).map(|l| Line::from(l.as_str())).collect();
+    // From the end: of thousands of lines, a few are seen.
+    let newest = state.lines.iter().rev().flat_map(|l| l.text.lines().rev());
+    let mut shown: Vec<Line<'_>> = newest.take(room).map(|l| Line::from(clean(l))).collect();
+    shown.reverse();
     let block = Block::bordered().border_style(FAINT).title(" output ");
     frame.render_widget(Paragraph::new(shown).block(block), area);
 }
@@ -162,13 +163,4 @@ fn draw_lines(frame: &mut Frame<'_>, area: Rect, state: &State) {
 /// One line without what could move the cursor.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// `0:07`, `12:30`, `3:00:00`.
-fn clock(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match s / 3600 {
-        0 => format!("{}:{:02}", s / 60, s % 60),
-        h => format!("{h}:{:02}:{:02}", s / 60 % 60, s % 60),
-    }
 }

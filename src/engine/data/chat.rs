@@ -82,8 +82,10 @@ fn asked(turns: &[Turn], template: &ChatTemplate) -> Result<(String, Vec<Range<u
         let end =
             if i + 1 == turns.len() { text.len() } else { prefix(&template.render(&all[..=i], false)?, &text, i)? };
         let start = prefix(&before, &text, i)?;
-        if start > end {
-            return Err(rewrites(i, &text[end..start]));
+        // A template that writes less where more turns are there would give answers that lie across each other.
+        let behind = spans.last().map_or(0, |last| last.end);
+        if start < behind || end < start {
+            return Err(rewrites(i, &text[start.min(end)..]));
         }
         spans.push(start..end);
     }
@@ -116,16 +118,26 @@ fn divided(text: &str, spans: &[Range<usize>], tokenizer: &dyn TextTokenizer) ->
     let mut done: Vec<u32> = Vec::new();
     let mut from = 0;
     let mut rest = tokenizer.encode(text)?;
+    // A border behind `from` that no token lies across, and how many of `rest` come before it.
+    let (mut sure, mut count) = (0, 0);
     let mut position = |border: usize| -> Result<usize> {
         if border == text.len() {
             return Ok(done.len() + rest.len());
         }
-        let part = tokenizer.encode(&text[from..border])?;
+        // From there on first: a conversation is not to be tokenized once for each of its turns.
+        let step = tokenizer.encode(&text[sure..border])?;
+        if rest[count..].starts_with(&step) {
+            (sure, count) = (border, count + step.len());
+            return Ok(done.len() + count);
+        }
+        // Some tokenizers treat the beginning of a text differently.
+        let part = if sure == from { step } else { tokenizer.encode(&text[from..border])? };
         if rest.starts_with(&part) {
-            return Ok(done.len() + part.len());
+            (sure, count) = (border, part.len());
+            return Ok(done.len() + count);
         }
         done.extend(part);
-        from = border;
+        (from, sure, count) = (border, border, 0);
         rest = tokenizer.encode(&text[from..])?;
         Ok(done.len())
     };
@@ -211,6 +223,9 @@ mod tests {
         let first = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}x";
         let error = run(first, &talk(&[("user", "a"), ("assistant", "b"), ("user", "c")])).unwrap();
         assert_eq!(texts(&error), [""; 0]);
+        // One that writes nothing of the first answer once there is a question behind it.
+        let shrinks = format!("{{% if messages|length != 3 or not add_generation_prompt %}}{PLAIN}{{% endif %}}");
+        assert!(run(&shrinks, &turns).unwrap_err().to_string().contains("around turn 3"));
         let error = run("{{ messages[0].content.strip() }}", &talk(&[("assistant", "b"), ("user", "c")])).unwrap_err();
         assert!(error.to_string().contains("begins with the assistant"), "{error}");
     }

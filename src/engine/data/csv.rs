@@ -3,9 +3,10 @@
 //! The delimiter is the one of `,` `;` tab `|` that divides the header into most columns, unless it is given.
 
 use super::rows::{Input, Place, Row, Rows, failed, newlines};
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, memory};
 use csv::{ByteRecord, ErrorKind, ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Delimiters that are tried.
@@ -33,17 +34,18 @@ fn names(header: &StringRecord) -> Vec<String> {
 /// [`Error::Format`] for a header with an empty or repeated name, and, from the rows, naming line and record, for a row
 /// that has more or fewer fields than the header.
 pub(super) fn rows(name: &str, input: Input, delimiter: u8) -> Result<Rows> {
-    let input = LineEnds { inner: BufReader::with_capacity(1 << 16, input), held: false };
+    let input = LineEnds { inner: BufReader::with_capacity(1 << 16, input), held: false, since: 0 };
     let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(input);
     let header = reader.headers().map(names).map_err(|e| explain(name, e))?;
     if header.is_empty() {
         return Err(Error::format(name, "line 1: the file is empty: no records"));
     }
+    let mut seen = HashSet::new();
     for (i, column) in header.iter().enumerate() {
         if column.is_empty() && header.len() > 1 {
             return Err(Error::format(name, format!("line 1: column {} has no name in the header", i + 1)));
         }
-        if header[..i].contains(column) {
+        if !seen.insert(column) {
             return Err(Error::format(name, format!("line 1: the header names `{column}` twice")));
         }
     }
@@ -53,6 +55,7 @@ pub(super) fn rows(name: &str, input: Input, delimiter: u8) -> Result<Rows> {
     Ok(Box::new(std::iter::from_fn(move || match reader.read_byte_record(&mut fields) {
         Ok(false) => None,
         Ok(true) => {
+            reader.get_mut().since = 0;
             // A record's own position is that of the blank lines before it.
             let within: usize = fields.iter().map(newlines).sum();
             let end = reader.position().line() as usize;
@@ -99,10 +102,15 @@ struct LineEnds<R> {
     inner: R,
     /// Whether a `\r` has been read whose next byte is not known yet.
     held: bool,
+    /// Bytes read since a row ended. A quote that nothing closes makes a row of the whole file.
+    since: usize,
 }
 
 impl<R: BufRead> Read for LineEnds<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let what = || format!("a row of more than {} MiB", self.since >> 20);
+        memory::check(what, self.since.checked_mul(2))
+            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, what()))?;
         loop {
             let bytes = self.inner.fill_buf()?;
             let (mut used, mut made) = (0, 0);
@@ -127,6 +135,7 @@ impl<R: BufRead> Read for LineEnds<R> {
                 (out[made], made, used) = (byte, made + 1, used + 1);
             }
             self.inner.consume(used);
+            self.since = self.since.saturating_add(made);
             if made > 0 || out.is_empty() {
                 return Ok(made);
             }
@@ -170,7 +179,7 @@ mod tests {
         for capacity in 1..6 {
             let inner = BufReader::with_capacity(capacity, &b"a\r\nb\r\r\nc\rd\r"[..]);
             let mut text = Vec::new();
-            LineEnds { inner, held: false }.read_to_end(&mut text).unwrap();
+            LineEnds { inner, held: false, since: 0 }.read_to_end(&mut text).unwrap();
             assert_eq!(text, b"a\nb\r\nc\rd\r");
         }
     }

@@ -1,10 +1,9 @@
 //! Plain text to documents: the whole file, its lines, or its blocks between blank lines.
 
-use super::rows::{Input, Place, Row, Rows, failed, utf8};
+use super::rows::{Input, Place, Row, Rows, read_line, read_rest, utf8};
 use crate::engine::error::{Error, Result, unknown_name};
-use crate::engine::memory;
 use serde_json::json;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufReader;
 
 /// Where one document ends and the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,12 +33,8 @@ impl Split {
 /// unless the document is the file.
 pub(super) fn rows(name: &str, input: Input, split: Split) -> Result<Rows> {
     if split == Split::File {
-        let mut input = input;
-        let (mut bytes, mut chunk) = (Vec::new(), 1 << 20);
-        while input.by_ref().take(chunk).read_to_end(&mut bytes).map_err(|e| failed(name, e))? > 0 {
-            memory::check(|| format!("reading {name}"), bytes.len().checked_mul(2))?;
-            chunk = chunk.saturating_mul(2);
-        }
+        let mut bytes = Vec::new();
+        read_rest(name, input, &mut bytes)?;
         let text = utf8(name, bytes, 1)?.replace("\r\n", "\n");
         if text.trim().is_empty() {
             return Err(Error::format(name, "the file is empty: no records"));
@@ -64,8 +59,8 @@ struct Lines {
 impl Lines {
     /// The next line without its end.
     fn next(&mut self) -> Result<Option<String>> {
-        let mut bytes = Vec::new();
-        if self.input.read_until(b'\n', &mut bytes).map_err(|e| failed(&self.name, e))? == 0 {
+        let bytes = read_line(&self.name, &mut self.input)?;
+        if bytes.is_empty() {
             return Ok(None);
         }
         self.line += 1;
@@ -115,6 +110,11 @@ mod tests {
         assert_eq!(texts(text, Split::File), ["One.\n  Two.\n\n \n\nThree.\n"]);
         assert_eq!(texts(text, Split::Line), ["One.", "  Two.", "Three."]);
         assert_eq!(texts(text, Split::Block), ["One.\n  Two.", "Three."]);
+        // A line of any length, and one that ends where a piece of it does.
+        for length in [(1 << 20) - 1, 1 << 20, (3 << 20) - 1, 5 << 20] {
+            let long = "x".repeat(length);
+            assert!(texts(&format!("{long}\ny"), Split::Line) == [long.as_str(), "y"], "{length}");
+        }
         // A text may begin like JSON.
         assert_eq!(texts("[a]\n{b}", Split::Line), ["[a]", "{b}"]);
     }

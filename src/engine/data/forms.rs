@@ -77,7 +77,7 @@ impl Fields {
     /// The field `name` plays `role`, one of [`Fields::ROLES`].
     ///
     /// # Errors
-    /// [`Error::Config`] for an unknown role, an empty name, or a name that plays another role already.
+    /// [`Error::Config`] for an unknown role, one that is named already, an empty name, or one that plays another role.
     pub fn with(mut self, role: &str, name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         let Some(role) = Self::ROLES.into_iter().find(|known| *known == role) else {
@@ -85,6 +85,9 @@ impl Fields {
         };
         if name.is_empty() {
             return Err(Error::config(format!("fields: the name for {role} is empty")));
+        }
+        if let Some(first) = self.get(role) {
+            return Err(Error::config(format!("fields: {role} is named twice, `{first}` and `{name}`")));
         }
         if let Some((other, _)) = self.0.iter().find(|(_, known)| *known == name) {
             return Err(Error::config(format!("fields: `{name}` cannot be both {other} and {role}")));
@@ -221,11 +224,11 @@ impl RecordReader {
                 match (prompt, completion) {
                     (Value::String(prompt), Value::String(completion)) => Ok(Record::completion(prompt, completion)),
                     (Value::Array(prompt), completion @ (Value::Array(_) | Value::String(_))) => {
-                        let mut all = turns::read(Value::Array(prompt), "prompt")?;
+                        let mut all = turns::read(Value::Array(prompt), self.fields.name("prompt"))?;
                         all.iter_mut().for_each(|turn| turn.learned = false);
                         match completion {
                             Value::String(text) => all.push(Turn::new("assistant", text)),
-                            list => all.extend(turns::read(list, "completion")?),
+                            list => all.extend(turns::read(list, self.fields.name("completion"))?),
                         }
                         Ok(Record::conversation(all))
                     }
@@ -418,6 +421,7 @@ mod tests {
         };
         let text = |result: Result<Fields>| result.unwrap_err().to_string();
         assert!(text(fields(&[("instruction", "a"), ("output", "a")])).contains("both instruction and output"));
+        assert!(text(fields(&[("output", "a"), ("output", "b")])).contains("named twice, `a` and `b`"));
         assert!(text(fields(&[("instrution", "a")])).contains("unknown role in fields"));
         let mixed = fields(&[("instruction", "a"), ("messages", "b")]).unwrap();
         assert!(RecordReader::new(None, mixed).unwrap_err().to_string().contains("different formats"));

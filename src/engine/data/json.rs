@@ -5,8 +5,8 @@
 //!
 //! JSONL is read line by line, so that a file may be larger than memory; an array is read whole.
 
-use super::rows::{Input, Place, Row, Rows, failed, newlines, utf8};
-use crate::engine::{Error, Result, memory};
+use super::rows::{Input, Place, Row, Rows, failed, newlines, read_line, read_rest, utf8};
+use crate::engine::{Error, Result};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 
@@ -129,15 +129,7 @@ impl Lines {
 
     /// Everything that is left, behind `begun`.
     fn whole(&mut self, mut begun: Vec<u8>, array: bool) -> Result<Whole> {
-        let mut chunk = 1 << 20;
-        loop {
-            memory::check(|| format!("reading {}", self.name), begun.len().checked_mul(2))?;
-            let read = self.input.by_ref().take(chunk).read_to_end(&mut begun).map_err(|e| failed(&self.name, e))?;
-            if read == 0 {
-                break;
-            }
-            chunk = chunk.saturating_mul(2);
-        }
+        read_rest(&self.name, &mut self.input, &mut begun)?;
         let text = utf8(&self.name, begun, self.line)?;
         let mode = if array { Mode::Begin } else { Mode::Spread };
         Ok(Whole { name: self.name.clone(), text, pos: 0, line: self.line, indent: self.indent, mode, count: 0 })
@@ -154,8 +146,7 @@ impl Lines {
 
     fn object(&mut self) -> Result<Line> {
         let (line, indent) = (self.line, self.indent);
-        let mut bytes = Vec::new();
-        self.input.read_until(b'\n', &mut bytes).map_err(|e| failed(&self.name, e))?;
+        let bytes = read_line(&self.name, &mut self.input)?;
         let text = utf8(&self.name, bytes, line)?;
         match first_value(text.trim_end()) {
             Ok((value, length)) => {

@@ -1,8 +1,8 @@
 //! Several sets as one, by weight.
 //!
-//! Each place goes to the set that is furthest behind its share, so that after any number of examples no set is more than
-//! one away from it. Which of its examples comes next is a random order of each set, a new one for each pass. Nothing
-//! depends on anything but lengths, weights and the seed.
+//! Each place goes to the set that is furthest behind its share, so that after any number of examples no set is a whole one
+//! ahead of it. Which of its examples comes next is a random order of each set, a new one for each pass. Nothing depends on
+//! anything but lengths, weights and the seed.
 
 use super::split::Subset;
 use super::tokenize::Tokenized;

@@ -1,9 +1,9 @@
 //! Several examples in one row: best-fit decreasing.
 //!
 //! The longest example is placed first; each goes into the row that it leaves the least room in, or into a new one. The
-//! number of rows is at most 11/9 of the best possible, plus one (Johnson, 1973); with the lengths of instruction data a row
-//! in a hundred has a gap worth naming. Rows are made within a stretch of the shuffled order, so that a set of any size
-//! takes little memory and time, and examples that meet in a row are a random choice.
+//! number of rows is at most 11/9 of the best possible, plus four (Johnson, 1973). Rows are made within a stretch of the
+//! shuffled order, so that a set of any size takes little memory and time, and examples that meet in a row are a random
+//! choice.
 
 use std::collections::BTreeSet;
 

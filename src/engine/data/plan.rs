@@ -82,13 +82,13 @@ pub(super) fn arranged(
     options: &LoaderOptions,
     number: u64,
 ) -> Vec<Vec<usize>> {
-    let rows = pack(stretch, room, length);
+    let mut rows = pack(stretch, room, length);
     if !options.shuffle {
         return rows;
     }
     let words = philox(options.seed ^ 0x7061_636b, options.epoch << 32 ^ number);
     let order = permutation(rows.len(), u64::from(words[0]) << 32 | u64::from(words[1]));
-    order.into_iter().map(|i| rows[i].clone()).collect()
+    order.into_iter().map(|i| std::mem::take(&mut rows[i])).collect()
 }
 
 /// Where micro-batches end in rows of these `widths`: after `size` rows, or before the padded rectangle has more than

@@ -1,9 +1,9 @@
 //! What every kind of file is read into: its objects one after another, each with its place.
 
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, memory};
 use serde_json::Value;
 use std::fmt;
-use std::io;
+use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 
 /// One object of a file.
@@ -43,7 +43,33 @@ pub type Input = Box<dyn io::Read + Send>;
 pub fn failed(name: &str, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::InvalidData => Error::format(name, e.to_string()),
+        io::ErrorKind::OutOfMemory => Error::OutOfMemory(format!("{name}: {e}")),
         _ => Error::Io { path: PathBuf::from(name), source: e },
+    }
+}
+
+/// Adds all that is left of `input` to `bytes`, as long as memory allows: a small file may unpack to any size.
+pub fn read_rest(name: &str, mut input: impl Read, bytes: &mut Vec<u8>) -> Result<()> {
+    let mut chunk = 1 << 20;
+    loop {
+        memory::check(|| format!("reading {name}"), bytes.len().checked_mul(2))?;
+        if input.by_ref().take(chunk).read_to_end(bytes).map_err(|e| failed(name, e))? == 0 {
+            return Ok(());
+        }
+        chunk = chunk.saturating_mul(2);
+    }
+}
+
+/// The next line of `input` with its end, as long as memory allows; empty at the end of the file.
+pub fn read_line(name: &str, input: &mut impl BufRead) -> Result<Vec<u8>> {
+    let (mut line, mut chunk) = (Vec::new(), 1 << 20);
+    loop {
+        let read = input.by_ref().take(chunk).read_until(b'\n', &mut line).map_err(|e| failed(name, e))?;
+        if (read as u64) < chunk || line.ends_with(b"\n") {
+            return Ok(line);
+        }
+        memory::check(|| format!("reading a line of {name}"), line.len().checked_mul(2))?;
+        chunk = chunk.saturating_mul(2);
     }
 }
 

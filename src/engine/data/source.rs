@@ -248,7 +248,6 @@ fn refuse_foreign(name: &str, bytes: &[u8]) -> Result<()> {
 
 /// A file of the system's own with the bytes of `input`: Parquet is read from its end.
 fn spooled(name: &str, mut input: Input) -> Result<File> {
-    let wrong = Error::io(Path::new(name));
     let mut file = tempfile::tempfile().map_err(Error::io(Path::new(name)))?;
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -258,7 +257,7 @@ fn spooled(name: &str, mut input: Input) -> Result<File> {
             n => file.write_all(&buffer[..n]).map_err(Error::io(Path::new(name)))?,
         }
     }
-    file.rewind().map_err(wrong)?;
+    file.rewind().map_err(Error::io(Path::new(name)))?;
     Ok(file)
 }
 

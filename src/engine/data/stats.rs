@@ -114,7 +114,8 @@ impl fmt::Display for Stats {
     }
 }
 
-pub(super) fn plural(n: usize, what: &str) -> String {
+/// `1 record`, `2 records`.
+pub fn plural(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 

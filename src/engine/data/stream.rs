@@ -98,6 +98,7 @@ impl Stream {
             shuffling: Vec::new(),
             rows: VecDeque::new(),
             learned: 0,
+            made: 0,
             ended: false,
             options,
         };
@@ -131,6 +132,8 @@ pub struct StreamWindows {
     rows: VecDeque<Row>,
     /// Examples with something to learn, so far.
     learned: usize,
+    /// Windows so far, skipped ones included.
+    made: usize,
     ended: bool,
 }
 
@@ -225,8 +228,15 @@ impl StreamWindows {
         let short = window.len() < self.options.accumulate
             || (self.options.max_tokens.is_none() && window.iter().any(|rows| rows.len() < self.options.size));
         if self.options.drop_last && short {
+            if self.made == 0 {
+                return Err(Error::config_help(
+                    "batches: drop_last leaves nothing: the stream does not fill one window",
+                    "lower size or accumulate, or use drop_last: false",
+                ));
+            }
             window.clear();
         }
+        self.made += usize::from(!window.is_empty());
         Ok(window)
     }
 
@@ -323,6 +333,9 @@ mod tests {
         let grouped = LoaderOptions { group_by_length: true, ..LoaderOptions::default() };
         assert!(stream.windows(grouped, 10).err().unwrap().to_string().contains("not read whole"));
         assert!(stream.windows(LoaderOptions::default(), 0).is_err());
+        let few = LoaderOptions { size: 30, drop_last: true, ..LoaderOptions::default() };
+        let said = stream.windows(few, 10).unwrap().next().unwrap().unwrap_err().to_string();
+        assert!(said.contains("drop_last leaves nothing"), "{said}");
         let path = dir.path().join("d.jsonl");
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str("{\"prompt\": 5}\n");

@@ -181,7 +181,7 @@ pub(super) fn encode<R: Borrow<Record> + Sync>(
             ));
         }
     };
-    let wording = Wording::new(&options.template, tokenizer)?;
+    let wording = Wording::new(&options.template, Some(tokenizer))?;
     let encoder = Encoder { tokenizer, options, eos, wording };
     records.par_iter().map(|r| encoder.encode(r.borrow())).collect()
 }
@@ -194,11 +194,11 @@ pub(super) fn padding(tokenizer: &dyn TextTokenizer) -> u32 {
 
 /// The ids that a model reads for a prompt: BOS before `encoded` if the tokenizer adds one and the text does not already
 /// spell it. Generation must use this too, so that a model is asked the way it was trained.
-pub fn prompt_ids(tokenizer: &dyn TextTokenizer, encoded: Vec<u32>) -> Vec<u32> {
-    match tokenizer.bos_id() {
-        Some(bos) if tokenizer.add_bos() && encoded.first() != Some(&bos) => [vec![bos], encoded].concat(),
-        _ => encoded,
+pub fn prompt_ids(tokenizer: &dyn TextTokenizer, mut encoded: Vec<u32>) -> Vec<u32> {
+    if let Some(bos) = tokenizer.bos_id().filter(|bos| tokenizer.add_bos() && encoded.first() != Some(bos)) {
+        encoded.insert(0, bos);
     }
+    encoded
 }
 
 fn nothing_to_learn(data: &Dataset, dropped: &[Example], shortest_prompt: usize, options: &TokenizeOptions) -> Error {

@@ -23,7 +23,8 @@ pub fn marked(parts: &[(String, bool)], color: bool) -> String {
     out
 }
 
-fn picture(c: char) -> char {
+/// `c` as it may go to a terminal.
+pub fn picture(c: char) -> char {
     match c {
         '\n' | '\t' => c,
         '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{FFFD}'),

@@ -74,7 +74,7 @@ impl Layout {
 
 /// A layout made ready for one tokenizer.
 pub struct Wording<'a> {
-    tokenizer: &'a dyn TextTokenizer,
+    tokenizer: Option<&'a dyn TextTokenizer>,
     layout: &'a Layout,
     alpaca: Template,
     verbatim: Template,
@@ -92,8 +92,8 @@ pub enum Worded<'a> {
 }
 
 impl<'a> Wording<'a> {
-    /// For records that are to be read with `tokenizer`.
-    pub fn new(layout: &'a Layout, tokenizer: &'a dyn TextTokenizer) -> Result<Self> {
+    /// For records that are to be read with `tokenizer`; without one no chat template words them.
+    pub fn new(layout: &'a Layout, tokenizer: Option<&'a dyn TextTokenizer>) -> Result<Self> {
         let verbatim = Template::single("{instruction}{output}")?;
         Ok(Wording { tokenizer, layout, alpaca: Template::alpaca(), verbatim, chat: OnceLock::new() })
     }
@@ -101,7 +101,8 @@ impl<'a> Wording<'a> {
     /// How `record` is worded.
     ///
     /// # Errors
-    /// [`Error::Config`] for a record that the layout has no place for, and for a tokenizer without a chat template.
+    /// [`Error::Config`] for a record that the layout has no place for, and for a chat template without its tokenizer or
+    /// a tokenizer without its chat template.
     pub fn of(&self, record: &Record) -> Result<Worded<'_>> {
         let fits = |help: &str| {
             let message = match record.form {
@@ -151,7 +152,13 @@ impl<'a> Wording<'a> {
             return Ok(chat);
         }
         let given = if let Layout::Chat(given) = self.layout { given.as_deref() } else { None };
-        let made = self.tokenizer.chat(given)?;
+        let Some(tokenizer) = self.tokenizer else {
+            return Err(Error::config_help(
+                "prompt: a chat template spells a tokenizer's own tokens",
+                "give the tokenizer too: record.prompt(\"chat\", model.tokenizer)",
+            ));
+        };
+        let made = tokenizer.chat(given)?;
         Ok(self.chat.get_or_init(|| made))
     }
 }

@@ -1,13 +1,14 @@
 //! Log-likelihoods of continuations, and multiple choice by them, as lm-evaluation-harness 0.4 computes both.
 //!
 //! White space at the end of a context belongs to the continuation. The two are tokenized as one text; the continuation's
-//! tokens are those behind as many as the context alone has. Without a context the model's BOS, else its EOS, stands
-//! there. What is too long loses its beginning.
+//! tokens are those behind as many as the context alone has. Where the context has no token (it is empty, or white space
+//! to a tokenizer without BOS), the model's BOS, else its EOS, stands there. What is too long loses its beginning.
 
 use super::tokens::{Target, TokenScore};
 use crate::engine::data::metrics::python_space;
 use crate::engine::error::{Error, Result};
 use crate::engine::generate::BatchLimits;
+use crate::engine::interrupt;
 use crate::engine::llama::Llama;
 use std::collections::HashMap;
 
@@ -46,9 +47,6 @@ pub struct Chosen {
     pub pick_bytes: usize,
 }
 
-/// Context and continuation as token ids.
-type Pair = (Vec<u32>, Vec<u32>);
-
 impl Llama {
     /// Log-likelihood of each continuation behind its context, in order. `on_done` hears how many sequences are finished of
     /// how many there are: pairs that differ in their last token only share one.
@@ -61,24 +59,29 @@ impl Llama {
         limits: BatchLimits,
         on_done: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Likelihood>> {
-        let encoded = pairs.iter().map(|(c, t)| self.encode_pair(c, t)).collect::<Result<Vec<_>>>()?;
         let room = self.config.max_position_embeddings;
         // The sequences that are read, each once, and for every pair its place in one of them.
         let mut inputs: Vec<Vec<u32>> = Vec::new();
         let mut targets: Vec<Vec<Target>> = Vec::new();
         let mut known: HashMap<Vec<u32>, usize> = HashMap::new();
         let mut places = Vec::with_capacity(pairs.len());
-        for (i, (context, continuation)) in encoded.into_iter().enumerate() {
-            let count = continuation.len();
+        // The choices of a question have one context.
+        let mut last: Option<(&str, usize)> = None;
+        for (i, (context, continuation)) in pairs.iter().enumerate() {
+            interrupt::poll()?;
+            let before = match last {
+                Some((text, before)) if text == context => before,
+                _ => self.context_tokens(context)?,
+            };
+            last = Some((context, before));
+            let (mut whole, count) = self.encode_pair(context, before, continuation)?;
             if count == 0 || count > room {
                 return Err(Error::config(format!(
-                    "continuation {i} ({:?}) has {count} tokens; it needs at least 1 and at most the model's {room} positions",
-                    pairs[i].1
+                    "continuation {i} ({continuation:?}) has {count} tokens; it needs at least 1 and at most the model's {room} positions",
                 )));
             }
-            let mut whole = [context, continuation].concat();
             whole.drain(..whole.len().saturating_sub(room + 1));
-            let first = whole.len() - 1 - count;
+            let first = whole.len() - 1 - count; // there is a token before the continuation
             let wanted = (first..first + count).map(|at| Target { at, id: whole[at + 1] }).collect::<Vec<_>>();
             whole.pop();
             let sequence = *known.entry(whole).or_insert_with_key(|whole| {
@@ -143,26 +146,36 @@ impl Llama {
         Ok(items.iter().map(chosen).collect())
     }
 
-    fn encode_pair(&self, context: &str, continuation: &str) -> Result<Pair> {
-        let tokenizer = self.tokenizer()?;
+    /// How many tokens stand before a continuation of `context`.
+    fn context_tokens(&self, context: &str) -> Result<usize> {
         if context.is_empty() {
-            let ids = tokenizer.encode(continuation)?;
-            let start = tokenizer.bos_id().or(tokenizer.eos_id()).ok_or_else(|| {
-                Error::config_help(
-                    "a continuation without a context needs a token to stand before it, and the tokenizer has neither BOS nor EOS",
-                    "give it a context",
-                )
-            })?;
-            // A continuation that spells the token itself keeps it as its context.
-            return Ok(if ids.first() == Some(&start) { (vec![start], ids[1..].to_vec()) } else { (vec![start], ids) });
+            return Ok(0); // not even the BOS that an empty prompt gets
         }
-        let text = context.trim_end_matches(python_space);
-        let whole = self.prompt_ids(&format!("{context}{continuation}"))?;
-        let read = self.prompt_ids(text)?.len();
-        let continuation = whole.get(read..).unwrap_or_default().to_vec();
-        let mut context = whole;
-        context.truncate(read);
-        Ok((context, continuation))
+        Ok(self.prompt_ids(context.trim_end_matches(python_space))?.len())
+    }
+
+    /// The tokens of both, the context having `before`, and how many at the end are the continuation's.
+    fn encode_pair(&self, context: &str, before: usize, continuation: &str) -> Result<(Vec<u32>, usize)> {
+        let text = format!("{context}{continuation}");
+        if before > 0 {
+            let ids = self.prompt_ids(&text)?;
+            let count = ids.len().saturating_sub(before);
+            return Ok((ids, count));
+        }
+        let tokenizer = self.tokenizer()?;
+        let mut ids = tokenizer.encode(&text)?;
+        let start = tokenizer.bos_id().or(tokenizer.eos_id()).ok_or_else(|| {
+            Error::config_help(
+                "a continuation without a context needs a token to stand before it, and the tokenizer has neither BOS nor EOS",
+                "give it a context",
+            )
+        })?;
+        // A continuation that spells the token itself keeps it as its context.
+        if ids.first() != Some(&start) {
+            ids.insert(0, start);
+        }
+        let count = ids.len() - 1;
+        Ok((ids, count))
     }
 }
 
@@ -180,15 +193,19 @@ mod tests {
         Llama::load("builtin:stories260K", DType::F32, &Device::Cpu, &mut |_, _| ()).unwrap()
     }
 
-    /// Protects the boundary: white space goes to the continuation, and an empty context is BOS.
+    /// Protects the boundary: white space goes to the continuation, and a context without tokens is BOS.
     #[test]
     fn pairs_are_tokenized_as_the_harness_does() {
         let model = stories();
-        let (context, continuation) = model.encode_pair("Once upon a ", "time").unwrap();
-        assert_eq!(context, model.prompt_ids("Once upon a").unwrap());
-        assert_eq!([context, continuation].concat(), model.prompt_ids("Once upon a time").unwrap());
-        let (context, continuation) = model.encode_pair("", "time").unwrap();
-        assert_eq!((context, continuation), (vec![1], model.tokenizer().unwrap().encode("time").unwrap()));
+        let encoded = |context| model.encode_pair(context, model.context_tokens(context).unwrap(), "time").unwrap();
+        let once = model.prompt_ids("Once upon a").unwrap();
+        let whole = model.prompt_ids("Once upon a time").unwrap();
+        assert_eq!(encoded("Once upon a "), (whole.clone(), whole.len() - once.len()));
+        let time = model.tokenizer().unwrap().encode("time").unwrap();
+        assert_eq!(encoded(""), ([vec![1], time.clone()].concat(), time.len()));
+        // As for a tokenizer that adds no BOS, to which white space is no context at all.
+        let (ids, count) = model.encode_pair(" ", 0, "time").unwrap();
+        assert_eq!((ids[0], ids.len()), (1, count + 1));
     }
 
     /// Protects the choice: by the sum, by characters and by bytes; and the errors.

@@ -1,13 +1,12 @@
 //! Log-likelihoods of chosen tokens of many sequences.
 
-use crate::engine::autograd::{Tensor, no_grad_guard};
+use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
 use crate::engine::generate::BatchLimits;
 use crate::engine::interrupt;
 use crate::engine::llama::Llama;
-use crate::engine::ops::documents::Documents;
 use crate::engine::ops::rows::select_rows;
-use candle_core::{DType, Tensor as Value};
+use candle_core::DType;
 use rayon::prelude::*;
 
 /// Bytes of logits that exist at once.
@@ -45,10 +44,7 @@ impl Llama {
         on_done: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<TokenScore>>> {
         limits.validate()?;
-        let training = std::mem::replace(&mut self.training, false);
-        let scores = self.scored(inputs, targets, limits, on_done);
-        self.training = training;
-        scores
+        self.inference(|model| model.scored(inputs, targets, limits, on_done))
     }
 
     fn scored(
@@ -58,7 +54,6 @@ impl Llama {
         limits: BatchLimits,
         on_done: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<TokenScore>>> {
-        let _mode = no_grad_guard();
         if inputs.len() != targets.len() {
             return Err(Error::config(format!("{} sequences with {} lists of targets", inputs.len(), targets.len())));
         }
@@ -74,15 +69,9 @@ impl Llama {
         let mut done = 0;
         for batch in limits.batches(&lengths) {
             interrupt::poll_any()?;
-            let width = lengths[batch[0]].max(1); // the longest is first
-            let mut ids = Vec::with_capacity(batch.len() * width);
-            for &i in &batch {
-                ids.extend_from_slice(inputs[i]);
-                ids.resize(ids.len() + width - inputs[i].len(), 0);
-            }
-            let lens: Vec<usize> = batch.iter().map(|&i| lengths[i]).collect();
-            let ids = Value::from_vec(ids, (batch.len(), width), &self.device)?;
-            let x = self.hidden(&ids, Some(&Documents::one_each(&lens)), None)?;
+            let (ids, documents) = self.padded(&batch.iter().map(|&i| inputs[i]).collect::<Vec<_>>())?;
+            let x = self.hidden(&ids, Some(&documents), None)?;
+            let width = ids.dims()[1];
             let wanted: Vec<(usize, Target)> = batch
                 .iter()
                 .enumerate()
@@ -146,7 +135,7 @@ fn best_and_lse(logits: &[f32]) -> (usize, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{Device, Tensor as Value};
 
     /// Protects batching and sharing: any split gives the losses that `Llama::loss` gives one sequence at a time, and the
     /// likeliest token is the one that greedy decoding takes.

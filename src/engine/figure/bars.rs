@@ -26,7 +26,7 @@ pub struct Bars {
     pub reference: Option<Rule>,
 }
 
-/// One value for each name; a value that is not finite is missing.
+/// One value for each name; a value that is not finite, or beyond 1e100, is missing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Group {
     /// What it is called.
@@ -37,7 +37,12 @@ pub struct Group {
 
 impl Bars {
     fn value(&self, group: usize, at: usize) -> Option<f64> {
-        self.groups[group].values.get(at).copied().filter(|v| v.is_finite())
+        self.groups[group].values.get(at).copied().filter(drawable)
+    }
+
+    /// The value to compare with, where it can be drawn.
+    fn rule(&self) -> Option<&Rule> {
+        self.reference.as_ref().filter(|r| drawable(&r.value))
     }
 
     /// The sum of all groups at a name.
@@ -52,7 +57,7 @@ impl Bars {
         } else {
             (0..self.groups.len()).flat_map(|g| (0..n).filter_map(move |i| self.value(g, i))).collect()
         };
-        let reference = self.reference.iter().map(|r| r.value).filter(|v| v.is_finite());
+        let reference = self.rule().map(|r| r.value);
         let (low, high) =
             values.into_iter().chain(reference).fold((0.0, 0.0), |(l, h), v| (f64::min(l, v), f64::max(h, v)));
         if low == high { (0.0, 1.0) } else { (low, high) }
@@ -63,21 +68,28 @@ impl Bars {
         if self.stacked { 1 } else { self.groups.len().max(1) }
     }
 
-    /// A value as it is written on its bar.
-    fn short(&self, value: f64) -> String {
-        short(value, all_whole(self.groups.iter().flat_map(|g| g.values.iter().copied())))
+    /// How a value is written on its bar.
+    fn writer(&self) -> impl Fn(f64) -> String {
+        let whole = all_whole(self.groups.iter().flat_map(|g| g.values.iter().copied()));
+        move |value| short(value, whole)
     }
 
     /// The widest value that will be written at the end of a bar.
     fn widest(&self, size: f64) -> f64 {
+        let written = self.writer();
         let n = self.categories.len();
         let values: Vec<f64> = if self.stacked {
             (0..n).map(|i| self.total(i)).collect()
         } else {
             (0..self.groups.len()).flat_map(|g| (0..n).map(move |i| self.value(g, i).unwrap_or(f64::NAN))).collect()
         };
-        values.into_iter().map(|v| width(&self.short(v), size, false)).fold(0.0, f64::max)
+        values.into_iter().map(|v| width(&written(v), size, false)).fold(0.0, f64::max)
     }
+}
+
+/// Whether `value` can be drawn: sums and margins of larger ones would not be finite.
+fn drawable(value: &f64) -> bool {
+    value.abs() < 1e100
 }
 
 /// Draws `bars` from `top` on.
@@ -87,7 +99,7 @@ pub(super) fn draw(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
         let named = bars.groups.iter().enumerate().filter(|(_, g)| !g.name.is_empty());
         items.extend(named.map(|(i, g)| (Swatch::Block(Color::Series(i)), g.name.clone())));
     }
-    if let Some(rule) = bars.reference.as_ref().filter(|r| r.value.is_finite()) {
+    if let Some(rule) = bars.rule() {
         items.push((
             Swatch::Line(reference()),
             format!("{}: {}", rule.label, short(rule.value, rule.value.fract() == 0.0)),
@@ -119,7 +131,7 @@ fn value_size(layout: &Layout) -> f64 {
 type Text = (Place, String, Type);
 
 fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64) {
-    let (tick, size) = (layout.tick(), value_size(layout));
+    let (tick, size, written) = (layout.tick(), value_size(layout), bars.writer());
     let two_lines = bars.categories.iter().any(|c| width(c, tick.size, false) > slot - 10.0);
     let below = 10.0 + tick.size * if two_lines { 2.4 } else { 1.2 } + if bars.x_label.is_empty() { 6.0 } else { 24.0 };
     let bottom = (layout.height - below).max(top + 120.0);
@@ -149,7 +161,7 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
         let begin = middle - bar * lanes / 2.0;
         let value = |texts: &mut Vec<Text>, x: f64, v: f64, text: f64| {
             let y = if v < 0.0 { at(v) + size + 2.0 } else { at(v) - 5.0 };
-            texts.push(((x, y), bars.short(text), Type::new(size, Color::Ink).anchor(Anchor::Middle).rim()));
+            texts.push(((x, y), written(text), Type::new(size, Color::Ink).anchor(Anchor::Middle).rim()));
         };
         let mut sum = 0.0;
         for g in 0..bars.groups.len() {
@@ -167,9 +179,9 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
             scene.rectangle(x0, y0.min(y1), x1, y1.max(y0), Color::Series(g));
             if !bars.stacked {
                 value(&mut texts, (x0 + x1) / 2.0, v, v);
-            } else if (y1 - y0).abs() > size + 5.0 && width(&bars.short(v), size, false) < x1 - x0 - 4.0 {
+            } else if (y1 - y0).abs() > size + 5.0 && width(&written(v), size, false) < x1 - x0 - 4.0 {
                 let style = Type::new(size, Color::Upon(g)).anchor(Anchor::Middle);
-                texts.push((((x0 + x1) / 2.0, (y0 + y1) / 2.0 + 0.36 * size), bars.short(v), style));
+                texts.push((((x0 + x1) / 2.0, (y0 + y1) / 2.0 + 0.36 * size), written(v), style));
             }
         }
         if bars.stacked {
@@ -181,7 +193,7 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
         }
     }
     scene.line(vec![(left, at(0.0)), (right, at(0.0))], Pen::new(Color::Muted, 1.0));
-    if let Some(rule) = bars.reference.as_ref().filter(|r| r.value.is_finite()) {
+    if let Some(rule) = bars.rule() {
         scene.line(vec![(left, at(rule.value)), (right, at(rule.value))], reference());
     }
     texts.into_iter().for_each(|(at, text, style)| scene.text(at, text, style));
@@ -198,7 +210,7 @@ fn upright(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars, slot: f64)
 }
 
 fn lying(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
-    let (tick, size) = (layout.tick(), value_size(layout));
+    let (tick, size, written) = (layout.tick(), value_size(layout), bars.writer());
     let lanes = bars.lanes() as f64;
     let bar = if lanes > 1.0 { 16.0 } else { 20.0 };
     let longest = bars.categories.iter().map(|c| width(c, tick.size, false)).fold(0.0, f64::max);
@@ -244,7 +256,7 @@ fn lying(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
             let value = Type::new(size, Color::Ink).rim();
             let Some(v) = bars.value(g, i) else {
                 if !bars.stacked {
-                    texts.push(((at(0.0) + 5.0, middle), bars.short(f64::NAN), value));
+                    texts.push(((at(0.0) + 5.0, middle), written(f64::NAN), value));
                 }
                 continue;
             };
@@ -254,22 +266,18 @@ fn lying(scene: &mut Scene, layout: &Layout, top: f64, bars: &Bars) {
             scene.rectangle(x0.min(x1), y0, x1.max(x0), y1, Color::Series(g));
             if !bars.stacked {
                 let (x, anchor) = if v < 0.0 { (x1 - 5.0, Anchor::End) } else { (x1 + 5.0, Anchor::Start) };
-                texts.push(((x, middle), bars.short(v), value.anchor(anchor)));
-            } else if width(&bars.short(v), size, false) < (x1 - x0).abs() - 6.0 {
+                texts.push(((x, middle), written(v), value.anchor(anchor)));
+            } else if width(&written(v), size, false) < (x1 - x0).abs() - 6.0 {
                 let style = Type::new(size, Color::Upon(g)).anchor(Anchor::Middle);
-                texts.push((((x0 + x1) / 2.0, middle), bars.short(v), style));
+                texts.push((((x0 + x1) / 2.0, middle), written(v), style));
             }
         }
         if bars.stacked {
-            texts.push((
-                (at(sum) + 5.0, y + bar / 2.0 + 0.36 * size),
-                bars.short(sum),
-                Type::new(size, Color::Ink).rim(),
-            ));
+            texts.push(((at(sum) + 5.0, y + bar / 2.0 + 0.36 * size), written(sum), Type::new(size, Color::Ink).rim()));
         }
     }
     scene.line(vec![(at(0.0), top), (at(0.0), bottom)], Pen::new(Color::Muted, 1.0));
-    if let Some(rule) = bars.reference.as_ref().filter(|r| r.value.is_finite()) {
+    if let Some(rule) = bars.rule() {
         scene.line(vec![(at(rule.value), top), (at(rule.value), bottom)], reference());
     }
     texts.into_iter().for_each(|(at, text, style)| scene.text(at, text, style));

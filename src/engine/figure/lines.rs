@@ -75,10 +75,12 @@ pub struct Panel {
 
 /// Larger values would only flatten everything else.
 const DRAWABLE: f64 = 1e12;
+/// Smaller values are no places on a logarithmic axis: its ends must have a quotient.
+const LEAST: f64 = 1e-100;
 
 impl Panel {
     fn drawable(&self, &(x, y): &Point) -> bool {
-        let fits = |v: f64, log: bool| v.is_finite() && v.abs() < DRAWABLE && (!log || v > 0.0);
+        let fits = |v: f64, log: bool| v.is_finite() && v.abs() < DRAWABLE && (!log || v >= LEAST);
         fits(x, self.log_x) && fits(y, self.log_y)
     }
 

@@ -11,7 +11,9 @@
 //! | `lines`, `bars` | the two kinds of figure, as shapes |
 //! | `scene`, `color`, `font` | shapes, themes, the embedded letters |
 //! | `svg`, `raster` | shapes as a file |
+//! | [`escape`] | text as text of SVG and HTML |
 
+pub mod escape;
 pub mod series;
 mod color;
 mod font;
@@ -26,6 +28,7 @@ mod raster;
 pub use bars::{Bars, Group};
 pub use lines::{Panel, Rule, Series, Stage};
 
+use crate::engine::atomic::write_atomic;
 use crate::engine::{Error, Result};
 use frame::Layout;
 use scene::Scene;
@@ -72,18 +75,28 @@ impl Figure {
     }
 
     /// A PNG file of the wide layout in light colours, two pixels for each CSS pixel.
-    pub fn png(&self) -> Vec<u8> {
-        raster::png(&self.scene(Layout::WIDE))
+    ///
+    /// # Errors
+    /// If the figure is so high, of hundreds of bars, that its pixels would take gigabytes.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let scene = self.scene(Layout::WIDE);
+        if scene.height > raster::HIGHEST {
+            return Err(Error::config_help(
+                format!("a figure of {:.0} pixels in height is too large for a PNG", scene.height),
+                "save it as .svg, or show less in it",
+            ));
+        }
+        Ok(raster::png(&scene))
     }
 
     /// Writes `path`, which ends in `.svg` or `.png`.
     ///
     /// # Errors
-    /// Another ending; the file system.
+    /// Another ending; a figure too high for a PNG; the file system.
     pub fn save(&self, path: &Path) -> Result<()> {
         let bytes = match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
             Some("svg") => self.svg().into_bytes(),
-            Some("png") => self.png(),
+            Some("png") => self.png()?,
             _ => {
                 return Err(Error::config_help(
                     format!("{}: a figure is saved as .svg or .png", path.display()),
@@ -94,7 +107,7 @@ impl Figure {
         if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         }
-        std::fs::write(path, bytes).map_err(Error::io(path))
+        write_atomic(path, &bytes)
     }
 
     fn scene(&self, layout: Layout) -> Scene {

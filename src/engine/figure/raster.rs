@@ -14,6 +14,9 @@ type Rgb = (u8, u8, u8);
 /// Pixels of the canvas per CSS pixel.
 const S: f64 = 4.0;
 
+/// The highest scene that is drawn, in CSS pixels: its canvas takes 300 MB.
+pub(super) const HIGHEST: f64 = 8_000.0;
+
 /// A PNG file of `scene` in the light theme, two pixels per CSS pixel.
 pub(super) fn png(scene: &Scene) -> Vec<u8> {
     let mut canvas = Canvas::new((scene.width * S) as u32, (scene.height * S) as u32);

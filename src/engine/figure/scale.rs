@@ -1,5 +1,6 @@
 //! Axes: from values to places, and the round numbers beside them.
 
+use crate::engine::number::grouped;
 use std::ops::RangeInclusive;
 
 /// One axis.
@@ -130,17 +131,6 @@ pub(super) fn all_whole(values: impl IntoIterator<Item = f64>) -> bool {
 
 fn trimmed(text: &str) -> String {
     text.trim_end_matches('0').trim_end_matches('.').into()
-}
-
-/// 12345.5 as 12,345.5.
-fn grouped(text: &str) -> String {
-    let (minus, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
-    let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    if whole.len() < 4 {
-        return text.into();
-    }
-    let groups: Vec<&str> = whole.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
-    format!("{minus}{}{rest}", groups.join(","))
 }
 
 fn sign(text: &str) -> String {

@@ -31,8 +31,8 @@ pub fn smooth(points: &[Point], alpha: f64) -> Vec<Point> {
 /// a line through them covers the same pixels as one through all of them. Few points are returned as they are.
 pub fn thin(points: &[Point], columns: usize) -> Vec<Point> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return vec![] };
-    let width = last.0 - first.0;
-    if points.len() <= 4 * columns.max(1) || !(width.is_finite() && width > 0.0) {
+    let (width, columns) = (last.0 - first.0, columns.max(1));
+    if points.len() <= 4 * columns || !(width.is_finite() && width > 0.0) {
         return points.to_vec();
     }
     let column = |p: &Point| (((p.0 - first.0) / width * columns as f64) as usize).min(columns - 1);

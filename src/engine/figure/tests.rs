@@ -39,7 +39,7 @@ fn places(svg: &str, words: &str) -> Vec<(f64, f64)> {
 #[test]
 fn png_shows_the_series() {
     let figure = lines(vec![series("a", &[(0.0, 1.0), (1.0, 2.0)]), series("b", &[(0.0, 2.0), (1.0, 1.0)])]);
-    let (width, height, rgb) = decode(&figure.png());
+    let (width, height, rgb) = decode(&figure.png().unwrap());
     assert_eq!(width, 1520);
     assert!((800..1000).contains(&height), "{height}");
     for color in [(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)] {
@@ -94,7 +94,8 @@ fn bars_say_their_values() {
 /// Protects from odd values: missing, negative, none at all, hostile names.
 #[test]
 fn odd_bars_make_figures() {
-    for values in [&[f64::NAN, f64::INFINITY][..], &[-3.0, 2.0], &[0.0, 0.0], &[1e300, 1.0], &[]] {
+    for values in [&[f64::NAN, f64::INFINITY][..], &[-3.0, 2.0], &[0.0, 0.0], &[1e300, 1.0], &[f64::MAX, f64::MIN], &[]]
+    {
         for stacked in [false, true] {
             for lying in [false, true] {
                 let odd = Bars { stacked, lying, ..bars(&["</text>", ""], &[("", values), ("g", values)]) };
@@ -104,11 +105,23 @@ fn odd_bars_make_figures() {
                     !html.contains("</text></text>") && !html.contains("NaN") && !html.contains("inf"),
                     "{values:?}"
                 );
-                decode(&figure.png());
+                decode(&figure.png().unwrap());
             }
         }
     }
     of(Bars::default()).html();
+    let mut far = bars(&["a"], &[("g", &[1.0])]);
+    far.reference = Some(Rule { label: "far".into(), value: f64::MIN });
+    assert!(!of(far).svg().contains("NaN"));
+}
+
+/// Protects the memory: a figure of more bars than an image can show is an error as PNG, and an SVG.
+#[test]
+fn endless_bars_are_no_png() {
+    let names = vec!["a name"; 2_000];
+    let figure = of(Bars { lying: true, ..bars(&names, &[("g", &[1.0; 2_000])]) });
+    assert!(figure.png().unwrap_err().help().unwrap().contains(".svg"));
+    assert_eq!(places(&figure.svg(), "a name").len(), 2_000);
 }
 
 /// Protects log axes: values of 0 and below are gaps, not places.
@@ -121,6 +134,11 @@ fn log_axes_leave_out_what_they_cannot_hold() {
     let svg = figure.svg();
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
     assert_eq!((places(&svg, "0.001").len(), places(&svg, "10").len()), (1, 1));
+    // Two ends without a finite quotient would have ticks without end.
+    if let Body::Lines(panels) = &mut figure.body {
+        panels[0].series[0].points = vec![(1e-300, 1e-300), (1e9, 1e9), (5e-324, 5e-324), (1.0, 1.0)];
+    }
+    assert!(!figure.svg().contains("NaN"));
 }
 
 /// Protects `save`: by its ending, and no other.

@@ -2,15 +2,16 @@
 //!
 //! Weights are read from memory once for a token of every row, where one answer after the other reads them for each token.
 //! Long prompts come first, so that a set that does not fit into memory says so at the beginning. A row whose answer has
-//! ended drops out at once, and once a quarter of the rows are free the next prompts are read into their places.
+//! ended drops out at once, and once a quarter of the rows are free the next prompts are read into their places. How many
+//! rows there are goes by the longest of those at work, so that one long prompt does not hold back all others.
 
 use super::answer::Answer;
 use super::decode::{GenerateConfig, Generated};
-use crate::engine::autograd::no_grad_guard;
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
 use crate::engine::llama::{Llama, cache::KvCache};
 use candle_core::{DType, Tensor as Value};
+use rayon::prelude::*;
 use std::collections::VecDeque;
 
 /// How much is worked on at once.
@@ -82,10 +83,7 @@ impl Llama {
         on_done: &mut dyn FnMut(usize, &Generated) -> Result<()>,
     ) -> Result<Vec<Generated>> {
         limits.validate()?;
-        let training = std::mem::replace(&mut self.training, false);
-        let answers = self.decode_all(prompts, config, limits, on_done);
-        self.training = training;
-        answers
+        self.inference(|model| model.decode_all(prompts, config, limits, on_done))
     }
 
     fn decode_all(
@@ -95,34 +93,27 @@ impl Llama {
         limits: BatchLimits,
         on_done: &mut dyn FnMut(usize, &Generated) -> Result<()>,
     ) -> Result<Vec<Generated>> {
-        let _mode = no_grad_guard();
-        let room = self.config.max_position_embeddings;
         let lengths: Vec<usize> = prompts.iter().map(|p| p.len()).collect();
-        let order = longest_first(&lengths);
-        let answers: Vec<Answer> = prompts.iter().map(|p| Answer::to(p, self, config)).collect::<Result<_>>()?;
-        let mut answers: Vec<Option<Answer>> = answers.into_iter().map(Some).collect();
-        let mut waiting: VecDeque<usize> = order.into();
-        let mut made: Vec<Option<Generated>> = prompts.iter().map(|_| None).collect();
+        let row = |i: usize| Ok((i, Answer::to(&prompts[i], self, config)?));
+        let mut waiting: VecDeque<Row> = longest_first(&lengths).into_iter().map(row).collect::<Result<_>>()?;
+        let mut made: Vec<Option<Generated>> = vec![None; prompts.len()];
         let mut rows: Vec<Row> = Vec::new();
         let mut cache = KvCache::new(self.blocks.len());
-        let Some(&longest) = waiting.front() else { return Ok(Vec::new()) };
-        // The rows that fit beside the longest prompt: later ones are shorter, so that it holds throughout.
-        let full = limits.rows_of((lengths[longest] + config.max_new_tokens).min(room));
+        let width =
+            |(i, _): &Row| lengths[*i].saturating_add(config.max_new_tokens).min(self.config.max_position_embeddings);
         while !(waiting.is_empty() && rows.is_empty()) {
             interrupt::poll_any()?;
-            let free = full - rows.len();
+            // The rows that fit beside the widest. Those that wait are no wider than the first of them.
+            let full = limits.rows_of(rows.iter().chain(waiting.front()).map(width).max().unwrap_or(0));
+            let free = full.saturating_sub(rows.len());
             let joining = !waiting.is_empty() && (rows.is_empty() || free >= full.div_ceil(4));
             let (from, logits) = if joining {
-                let next: Vec<usize> = waiting.drain(..free.min(waiting.len())).collect();
-                let texts: Vec<&[u32]> = next.iter().map(|&i| prompts[i].as_slice()).collect();
+                let from = rows.len();
+                rows.extend(waiting.drain(..free.min(waiting.len())));
+                let texts: Vec<&[u32]> = rows[from..].iter().map(|(i, _)| prompts[*i].as_slice()).collect();
                 let mut read = KvCache::new(self.blocks.len());
                 let logits = self.prefill(&texts, &mut read)?;
                 cache.admit(read)?;
-                let from = rows.len();
-                for i in next {
-                    let answer = answers[i].take().ok_or_else(|| Error::config("a prompt was answered twice"))?;
-                    rows.push((i, answer));
-                }
                 (from, logits)
             } else {
                 let last: Vec<u32> = rows.iter().map(|(_, a)| a.last()).collect();
@@ -145,9 +136,12 @@ impl Llama {
 /// Gives each row its next token by its line of `logits` `[rows, vocab]`; returns the rows whose answer is complete.
 fn grow(rows: &mut [Row], logits: &Value) -> Result<Vec<usize>> {
     let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    // To choose among a whole vocabulary takes a while, and each row has random numbers of its own.
+    let grown = rows.par_iter_mut().zip(&logits).map(|((_, answer), logits)| answer.grow(logits, &mut |_| Ok(())));
+    let grown: Vec<Result<bool>> = grown.collect();
     let mut ended = Vec::new();
-    for (row, ((_, answer), logits)) in rows.iter_mut().zip(&logits).enumerate() {
-        if answer.grow(logits, &mut |_| Ok(()))? {
+    for (row, grown) in grown.into_iter().enumerate() {
+        if grown? {
             ended.push(row);
         }
     }
@@ -195,9 +189,9 @@ mod tests {
                 prompts.iter().map(|p| model.generate(p, &config, &mut |_| Ok(())).unwrap()).collect();
             let lens: std::collections::HashSet<usize> = alone.iter().map(|a| a.ids.len()).collect();
             assert!(config.stop.is_empty() || lens.len() > 1, "answers must end at different times: {lens:?}");
-            for rows in [1, 2, 3, 5, 64] {
+            for (rows, tokens) in [(1, 100_000), (2, 100_000), (3, 100_000), (5, 100_000), (64, 100_000), (8, 90)] {
                 let mut heard = Vec::new();
-                let limits = BatchLimits { rows, tokens: 100_000 };
+                let limits = BatchLimits { rows, tokens };
                 let all = model.generate_all(&prompts, &config, limits, &mut |i, _| {
                     heard.push(i);
                     Ok(())
@@ -207,7 +201,7 @@ mod tests {
                 assert_eq!(heard, (0..prompts.len()).collect::<Vec<_>>());
                 for (i, (one, together)) in alone.iter().zip(&all).enumerate() {
                     let facts = |g: &Generated| (g.ids.clone(), g.text.clone(), g.reason.clone(), g.prompt_tokens);
-                    assert_eq!(facts(one), facts(together), "prompt {i}, {rows} rows");
+                    assert_eq!(facts(one), facts(together), "prompt {i}, {rows} rows, {tokens} tokens");
                 }
             }
         }

@@ -3,7 +3,6 @@
 use super::answer::Answer;
 use super::sampling::SamplingConfig;
 use super::stop::StopReason;
-use crate::engine::autograd::no_grad_guard;
 use crate::engine::data::tokenize::prompt_ids;
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
@@ -91,10 +90,7 @@ impl Llama {
         config: &GenerateConfig,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Generated> {
-        let training = std::mem::replace(&mut self.training, false);
-        let answer = self.decode(prompt, config, on_text);
-        self.training = training;
-        answer
+        self.inference(|model| model.decode(prompt, config, on_text))
     }
 
     fn decode(
@@ -103,7 +99,6 @@ impl Llama {
         config: &GenerateConfig,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Generated> {
-        let _mode = no_grad_guard();
         let mut answer = Answer::to(prompt, self, config)?;
         let mut cache = KvCache::new(self.blocks.len());
         let mut next = prompt.to_vec();

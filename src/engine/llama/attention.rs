@@ -17,7 +17,8 @@ pub struct Span {
     pub cos: Value,
     /// RoPE's sines, of the same shape.
     pub sin: Value,
-    /// Tokens of each row that are not padding, by document; `None`: all, each row of one document.
+    /// Tokens of each row that are not padding, by document, those in the cache included where rows have lengths of
+    /// their own; `None`: all, each row of one document.
     pub documents: Option<Documents>,
     /// Tokens that the cache holds of each row, where rows have lengths of their own: each is given one token more.
     pub rows: Option<Vec<usize>>,
@@ -62,22 +63,15 @@ impl Attention {
         let v = heads(self.v_proj.forward(x, span.training)?, self.kv_heads)?;
         let q = rope(&q, &span.cos, &span.sin, RopeStyle::HalfSplit)?;
         let k = rope(&k, &span.cos, &span.sin, RopeStyle::HalfSplit)?;
-        let config = AttentionConfig { causal: true, scale: None, documents: span.documents.clone() };
+        // The one query of a row with a length of its own is its last token: the length says all that a mask would.
+        let causal = span.rows.is_none();
+        let config = AttentionConfig { causal, scale: None, documents: span.documents.clone() };
         let out = match cache {
             None => attention(&q, &k, &v, &config)?,
             Some(cache) => {
-                let (k, v, config) = match &span.rows {
-                    None => {
-                        let (k, v) = cache.append(k.value(), v.value())?;
-                        (k, v, config)
-                    }
-                    // The one query of a row is its last token, so lengths say all that a causal mask would.
-                    Some(lens) => {
-                        let (k, v) = cache.append_each(k.value(), v.value(), lens)?;
-                        let lengths: Vec<usize> = lens.iter().map(|n| n + 1).collect();
-                        let documents = Some(Documents::one_each(&lengths));
-                        (k, v, AttentionConfig { causal: false, documents, ..config })
-                    }
+                let (k, v) = match &span.rows {
+                    None => cache.append(k.value(), v.value())?,
+                    Some(lens) => cache.append_each(k.value(), v.value(), lens)?,
                 };
                 attention(&q, &Tensor::new(k), &Tensor::new(v), &config)?
             }

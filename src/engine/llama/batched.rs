@@ -12,6 +12,25 @@ use crate::engine::{interrupt, ops};
 use candle_core::{D, Tensor as Value};
 
 impl Llama {
+    /// `rows` as ids `[rows, longest]`, padded on the right, and what of them is no padding.
+    ///
+    /// # Errors
+    /// If there are no rows, or one is empty.
+    pub(in crate::engine) fn padded(&self, rows: &[&[u32]]) -> Result<(Value, Documents)> {
+        let lens: Vec<usize> = rows.iter().map(|r| r.len()).collect();
+        let width = lens.iter().max().copied().unwrap_or(0);
+        if lens.is_empty() || lens.contains(&0) {
+            return Err(Error::config("each sequence needs at least one token"));
+        }
+        let mut ids = Vec::with_capacity(width * lens.len());
+        for row in rows {
+            ids.extend_from_slice(row);
+            // Any token will do: nothing looks at it.
+            ids.resize(ids.len() + width - row.len(), 0);
+        }
+        Ok((Value::from_vec(ids, (lens.len(), width), &self.device)?, Documents::one_each(&lens)))
+    }
+
     /// Reads `prompts` (each at least one token) into an empty cache; returns the logits behind each one's last token,
     /// `[prompts, vocab]` in f32 or f64.
     ///
@@ -21,19 +40,9 @@ impl Llama {
         if !cache.is_empty() {
             return Err(Error::config("prefill: the cache already holds tokens"));
         }
-        let lens: Vec<usize> = prompts.iter().map(|p| p.len()).collect();
-        let width = lens.iter().max().copied().unwrap_or(0);
-        if lens.contains(&0) || lens.is_empty() {
-            return Err(Error::config("prefill: each prompt needs at least one token"));
-        }
-        let mut ids = Vec::with_capacity(width * lens.len());
-        for prompt in prompts {
-            ids.extend_from_slice(prompt);
-            // Any token will do: nothing looks at it.
-            ids.resize(ids.len() + width - prompt.len(), 0);
-        }
-        let ids = Value::from_vec(ids, (lens.len(), width), &self.device)?;
-        let x = self.hidden(&ids, Some(&Documents::one_each(&lens)), Some(cache))?;
+        let (ids, documents) = self.padded(prompts)?;
+        let x = self.hidden(&ids, Some(&documents), Some(cache))?;
+        let (lens, width) = (prompts.iter().map(|p| p.len()).collect::<Vec<_>>(), ids.dims()[1]);
         cache.set_rows(&lens);
         let last: Vec<u32> = lens.iter().enumerate().map(|(row, len)| (row * width + len - 1) as u32).collect();
         let last = Value::new(last.as_slice(), &self.device)?;
@@ -56,7 +65,9 @@ impl Llama {
         }
         let (cos, sin) = self.positions.at(&lens)?; // [rows, head_dim / 2]
         let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
-        let span = Span { cos, sin, documents: None, rows: Some(lens), training: self.training };
+        let with_this: Vec<usize> = lens.iter().map(|n| n + 1).collect();
+        let documents = Some(Documents::one_each(&with_this));
+        let span = Span { cos, sin, documents, rows: Some(lens), training: self.training };
         let ids = Value::from_slice(ids, (ids.len(), 1), &self.device)?;
         let mut x = embedding(self.embed.tensor()?, &ids)?;
         for (i, block) in self.blocks.iter().enumerate() {

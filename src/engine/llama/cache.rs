@@ -51,7 +51,7 @@ impl BlockCache {
     /// row's end is for the attention's lengths to hide.
     pub fn append_each(&mut self, k: &Value, v: &Value, lens: &[usize]) -> Result<(Value, Value)> {
         let rows = lens.len();
-        self.reserve(rows, rows, lens.iter().max().map_or(0, |n| n + 1), k)?;
+        self.reserve(lens, rows, lens.iter().max().map_or(0, |n| n + 1), k)?;
         let Some((ks, vs)) = &self.kv else { return Err(empty()) };
         for (buffer, new) in [(ks, k), (vs, v)] {
             let new = new.contiguous()?;
@@ -62,8 +62,9 @@ impl BlockCache {
         Ok((ks.narrow(0, 0, rows)?, vs.narrow(0, 0, rows)?))
     }
 
-    /// Room for `rows` rows of `need` tokens, keeping the first `kept` rows. `like` says dtype, device and heads.
-    fn reserve(&mut self, kept: usize, rows: usize, need: usize, like: &Value) -> Result<()> {
+    /// Room for `rows` rows of `need` tokens, keeping the first rows, of `kept` tokens each. `like` says dtype, device
+    /// and heads. With more rows than before there is no more than that room: the row that a wider one was for is gone.
+    fn reserve(&mut self, kept: &[usize], rows: usize, need: usize, like: &Value) -> Result<()> {
         let (_, _, h, d) = like.dims4()?;
         let (slots, capacity) = match &self.kv {
             Some((ks, _)) => (ks.dim(0)?, ks.dim(1)?),
@@ -72,12 +73,11 @@ impl BlockCache {
         if rows <= slots && need <= capacity {
             return Ok(());
         }
-        let dims = (rows.max(slots), need.max(capacity).next_multiple_of(GROW), h, d);
+        let dims = (rows.max(slots), need.next_multiple_of(GROW), h, d);
         let grow = |old: Option<&Value>| -> Result<Value> {
             let new = Value::zeros(dims, like.dtype(), like.device())?;
-            if let Some(old) = old.filter(|_| kept > 0) {
-                let part = new.narrow(0, 0, kept)?;
-                part.slice_set(&old.narrow(0, 0, kept)?, 1, 0)?;
+            if let Some(old) = old {
+                copy_rows(old, kept, &new, 0)?;
             }
             Ok(new)
         };
@@ -86,18 +86,14 @@ impl BlockCache {
         Ok(())
     }
 
-    /// Copies the rows of `other`, `lens` tokens each, behind the first `kept` rows.
-    fn admit(&mut self, kept: usize, other: &BlockCache, lens: &[usize]) -> Result<()> {
+    /// Copies the rows of `other`, `lens` tokens each, behind the first rows, of `kept` tokens each.
+    fn admit(&mut self, kept: &[usize], other: &BlockCache, lens: &[usize]) -> Result<()> {
         let Some((ks, vs)) = &other.kv else { return Err(empty()) };
-        self.reserve(kept, kept + lens.len(), lens.iter().max().copied().unwrap_or(0), ks)?;
+        let need = kept.iter().chain(lens).max().copied().unwrap_or(0);
+        self.reserve(kept, kept.len() + lens.len(), need, ks)?;
         let Some(mine) = &self.kv else { return Err(empty()) };
-        for (to, from) in [(&mine.0, ks), (&mine.1, vs)] {
-            for (row, len) in lens.iter().enumerate() {
-                let tokens = from.narrow(0, row, 1)?.narrow(1, 0, *len)?;
-                to.narrow(0, kept + row, 1)?.slice_set(&tokens, 1, 0)?;
-            }
-        }
-        Ok(())
+        copy_rows(ks, lens, &mine.0, kept.len())?;
+        copy_rows(vs, lens, &mine.1, kept.len())
     }
 
     /// Copies row `from`, `len` tokens, over row `to`.
@@ -110,6 +106,15 @@ impl BlockCache {
         }
         Ok(())
     }
+}
+
+/// Copies the first rows of `from`, `lens` tokens each, to the rows of `to` from `at` on.
+fn copy_rows(from: &Value, lens: &[usize], to: &Value, at: usize) -> Result<()> {
+    for (row, len) in lens.iter().enumerate() {
+        let tokens = from.narrow(0, row, 1)?.narrow(1, 0, *len)?;
+        to.narrow(0, at + row, 1)?.slice_set(&tokens, 1, 0)?;
+    }
+    Ok(())
 }
 
 fn empty() -> Error {
@@ -160,9 +165,8 @@ impl KvCache {
             let (ours, theirs) = (self.blocks.len(), other.blocks.len());
             return Err(Error::config(format!("a cache of {theirs} blocks cannot join one of {ours}")));
         }
-        let kept = self.rows.len();
         for (mine, theirs) in self.blocks.iter_mut().zip(other.blocks) {
-            mine.admit(kept, &theirs, &other.rows)?;
+            mine.admit(&self.rows, &theirs, &other.rows)?;
         }
         self.rows.extend(other.rows);
         Ok(())
@@ -206,5 +210,50 @@ impl KvCache {
     /// Notes that every block has appended a token to each row.
     pub(super) fn advance_rows(&mut self) {
         self.rows.iter_mut().for_each(|n| *n += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// A cache of one block whose rows hold these numbers, one a token.
+    fn cache(rows: &[&[f32]]) -> KvCache {
+        let lens: Vec<usize> = rows.iter().map(|r| r.len()).collect();
+        let width = lens.iter().max().copied().unwrap();
+        let padded: Vec<f32> = rows.iter().flat_map(|r| [*r, &vec![-1.0; width - r.len()]].concat()).collect();
+        let values = Value::from_vec(padded, (rows.len(), width, 1, 1), &Device::Cpu).unwrap();
+        let mut cache = KvCache::new(1);
+        cache.blocks[0].append(&values, &values).unwrap();
+        cache.set_rows(&lens);
+        cache
+    }
+
+    fn values(cache: &KvCache) -> &Value {
+        &cache.blocks[0].kv.as_ref().unwrap().1
+    }
+
+    fn rows(cache: &KvCache) -> Vec<Vec<f32>> {
+        let row = |(i, len): (usize, &usize)| {
+            values(cache).narrow(0, i, 1).unwrap().narrow(1, 0, *len).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        cache.rows().iter().enumerate().map(row).collect()
+    }
+
+    /// Protects answers from each other, and memory: rows keep their own tokens as others come and go, and what a long row
+    /// needed is given up when others take its place.
+    #[test]
+    fn rows_come_and_go() {
+        let long: Vec<f32> = (0..300u16).map(f32::from).collect();
+        let mut held = cache(&[&long, &[1.0, 2.0]]);
+        held.swap_remove(0).unwrap();
+        assert_eq!(rows(&held), [[1.0, 2.0]]);
+        held.admit(cache(&[&[3.0], &[4.0, 5.0, 6.0]])).unwrap();
+        assert_eq!(rows(&held), [vec![1.0, 2.0], vec![3.0], vec![4.0, 5.0, 6.0]]);
+        assert_eq!(values(&held).dims(), [3, GROW, 1, 1]);
+        held.admit(cache(&[&long])).unwrap();
+        assert_eq!(rows(&held)[1..], [vec![3.0], vec![4.0, 5.0, 6.0], long]);
+        assert!(held.swap_remove(4).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The training loss: next-token cross-entropy where a label counts, and nowhere else.
 
 use super::model::Llama;
-use crate::engine::autograd::{Tensor, no_grad_guard};
+use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::cross_entropy::IGNORE_INDEX;
 use crate::engine::ops::documents::Documents;
@@ -61,11 +61,7 @@ impl Llama {
 
     /// As [`Llama::loss`], without gradients and without dropout: the numbers alone.
     pub fn evaluate(&mut self, ids: &Value, labels: &[i64], documents: Option<&Documents>) -> Result<(f64, usize)> {
-        let _mode = no_grad_guard();
-        let training = std::mem::replace(&mut self.training, false);
-        let loss = self.loss(ids, labels, documents);
-        self.training = training;
-        let loss = loss?;
+        let loss = self.inference(|model| model.loss(ids, labels, documents))?;
         Ok((loss.each.iter().sum(), loss.count))
     }
 }

@@ -5,7 +5,7 @@ use super::block::Block;
 use super::cache::KvCache;
 use super::config::LlamaConfig;
 use super::positions::Positions;
-use crate::engine::autograd::{Tensor, checkpoint, checkpoint::Segment};
+use crate::engine::autograd::{Tensor, checkpoint, checkpoint::Segment, no_grad_guard};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
 use crate::engine::lora::LoraConfig;
@@ -49,6 +49,15 @@ impl Llama {
     /// The output projection's weight, `[vocab, hidden]`.
     pub fn head(&self) -> &Param {
         self.head.as_ref().unwrap_or(&self.embed)
+    }
+
+    /// Runs `f` on the model without gradients and without dropout.
+    pub fn inference<T>(&mut self, f: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let _mode = no_grad_guard();
+        let training = std::mem::replace(&mut self.training, false);
+        let result = f(self);
+        self.training = training;
+        result
     }
 
     /// The residual stream after the last block, before the final norm: `[batch, seq, hidden]`.

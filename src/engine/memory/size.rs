@@ -2,10 +2,8 @@
 
 /// Bytes of `8GiB`, `512MB`, `8g`, or a plain number.
 pub fn parse_size(text: &str) -> Option<usize> {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..end].parse().ok()?;
-    let unit: f64 = match text[end..].trim_start().to_ascii_lowercase().as_str() {
+    let (number, unit) = number_and_unit(text)?;
+    let unit: f64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1.0,
         "k" | "kib" => 1024.0,
         "m" | "mib" => 1_048_576.0,
@@ -19,6 +17,13 @@ pub fn parse_size(text: &str) -> Option<usize> {
     };
     let bytes = number * unit;
     (1.0..9e18).contains(&bytes).then_some(bytes as usize)
+}
+
+/// `1.5` and `GiB` of `1.5 GiB`; the unit may be empty.
+pub fn number_and_unit(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    Some((number.parse().ok()?, unit.trim_start()))
 }
 
 /// `bytes` with three digits or more: `25.1 GiB`, `620 KiB`.

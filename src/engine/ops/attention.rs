@@ -193,7 +193,7 @@ impl Geometry {
             let keys = self.head(k, self.keys, self.kv_heads, b, kv, block.keys.clone());
             let values = self.head(v, self.keys, self.kv_heads, b, kv, block.keys.clone());
             let queries = self.head(q, self.queries, self.heads, b, h, rows.clone());
-            gemm(&mut scores, width, queries, keys.t(), acc(self.scale), false, false);
+            gemm(&mut scores, width, queries, keys.t(), acc(self.scale), false);
             for (i, row) in rows.clone().zip(scores.chunks_mut(width)) {
                 let visible = self.visible(block, i);
                 row[visible..].fill(A::zero());
@@ -214,7 +214,6 @@ impl Geometry {
                 Mat::new(&scores, rows.len(), width, width),
                 values,
                 A::one(),
-                false,
                 false,
             );
         }
@@ -277,8 +276,8 @@ impl Geometry {
             let values = self.head(v, self.keys, self.kv_heads, b, kv, block.keys.clone());
             let queries = self.head(q, self.queries, self.heads, b, h, rows.clone());
             let grads = self.head(dy, self.queries, self.heads, b, h, rows.clone());
-            gemm(&mut p, width, queries, keys.t(), acc(self.scale), false, false);
-            gemm(&mut ds, width, grads, values.t(), A::one(), false, false);
+            gemm(&mut p, width, queries, keys.t(), acc(self.scale), false);
+            gemm(&mut ds, width, grads, values.t(), A::one(), false);
             for (r, i) in rows.clone().enumerate() {
                 let visible = self.visible(block, i);
                 let at = ((b * self.queries + i) * self.heads + h) * d;
@@ -292,10 +291,10 @@ impl Geometry {
                 }
             }
             let (p, ds) = (Mat::new(&p, n, width, width), Mat::new(&ds, n, width, width));
-            gemm(&mut dq[rows.start * d..rows.end * d], d, ds, keys, acc(self.scale), false, false);
+            gemm(&mut dq[rows.start * d..rows.end * d], d, ds, keys, acc(self.scale), false);
             let seen = block.keys.start * d..block.keys.end * d;
-            gemm(&mut dk[seen.clone()], d, ds.t(), queries, acc(self.scale), true, false);
-            gemm(&mut dv[seen], d, p.t(), grads, A::one(), true, false);
+            gemm(&mut dk[seen.clone()], d, ds.t(), queries, acc(self.scale), true);
+            gemm(&mut dv[seen], d, p.t(), grads, A::one(), true);
         }
         [dq, dk, dv]
     }

@@ -1,7 +1,6 @@
 //! The three products of a linear layer on tensors: `x W^T`, `dy W`, `dy^T x`, in a given dtype.
 //!
-//! f32, and bf16 where the processor has it, go to our kernels ([`super::gemm::dense`]); the rest, and other devices, to
-//! candle.
+//! On the CPU f32 and bf16 go to our kernels ([`super::gemm::dense`]); the rest, and other devices, to candle.
 
 use super::cpu::{prepared, slice};
 use super::gemm::dense::{Element, Form, Size, Update};
@@ -20,42 +19,17 @@ pub(super) fn rows(x: &Value) -> Result<Value> {
 
 /// `x W^T` in `dtype`.
 pub(super) fn product(x: &Value, w: &Value, dtype: DType) -> Result<Value> {
-    let dims = with_last(x, w.dim(0)?);
-    if x.elem_count() == 0 || w.elem_count() == 0 {
-        return Ok(Value::zeros(dims, dtype, x.device())?);
-    }
-    let (x, w) = (rows(&x.to_dtype(dtype)?)?, w.to_dtype(dtype)?);
-    let y = match ours(&x, &w, Form::Nt)? {
-        Some(y) => y,
-        None => x.matmul(&w.t()?)?,
-    };
-    Ok(y.reshape(dims)?)
+    Ok(multiply(Form::Nt, &rows(x)?, w, dtype)?.reshape(with_last(x, w.dim(0)?))?)
 }
 
 /// `dy W` in `dtype`.
 pub(super) fn input_grad(dy: &Value, w: &Value, dtype: DType) -> Result<Value> {
-    let dims = with_last(dy, w.dim(1)?);
-    if dy.elem_count() == 0 || w.elem_count() == 0 {
-        return Ok(Value::zeros(dims, dtype, dy.device())?);
-    }
-    let (dy, w) = (rows(&dy.to_dtype(dtype)?)?, w.to_dtype(dtype)?);
-    let dx = match ours(&dy, &w, Form::Nn)? {
-        Some(dx) => dx,
-        None => dy.matmul(&w)?,
-    };
-    Ok(dx.reshape(dims)?)
+    Ok(multiply(Form::Nn, &rows(dy)?, w, dtype)?.reshape(with_last(dy, w.dim(1)?))?)
 }
 
 /// `dy^T x` in `dtype`.
 pub(super) fn weight_grad(dy: &Value, x: &Value, dtype: DType) -> Result<Value> {
-    let (dy, x) = (rows(&dy.to_dtype(dtype)?)?, rows(&x.to_dtype(dtype)?)?);
-    if x.elem_count() == 0 || dy.elem_count() == 0 {
-        return Ok(Value::zeros((dy.dim(1)?, x.dim(1)?), dtype, x.device())?);
-    }
-    match ours(&dy, &x, Form::Tn)? {
-        Some(dw) => Ok(dw),
-        None => Ok(dy.t()?.matmul(&x)?),
-    }
+    multiply(Form::Tn, &rows(dy)?, &rows(x)?, dtype)
 }
 
 /// `y += factor * x W^T`, the product in `dtype`. Nobody else looks at the storage of `y`, which is contiguous.
@@ -79,13 +53,9 @@ fn with_last(x: &Value, n: usize) -> Vec<usize> {
     dims
 }
 
-/// Whether products of `dtype` have a kernel of ours on this machine.
+/// Whether products of `dtype` are ours on the CPU.
 pub(in crate::engine) fn kernel(dtype: DType) -> bool {
-    match dtype {
-        DType::F32 => f32::supported(),
-        DType::BF16 => bf16::supported(),
-        _ => false,
-    }
+    matches!(dtype, DType::F32 | DType::BF16)
 }
 
 /// Bytes that a product of `dtype` takes beside operands and result, where [`kernel`] says that it is ours.
@@ -97,15 +67,21 @@ pub(in crate::engine) fn scratch(form: Form, size: Size, dtype: DType) -> usize 
     }
 }
 
-/// The product of two matrices of one dtype; `None` where candle is to make it.
-fn ours(a: &Value, b: &Value, form: Form) -> Result<Option<Value>> {
-    if !a.device().is_cpu() || !kernel(a.dtype()) {
-        return Ok(None);
+/// The product of two matrices, in `dtype`.
+fn multiply(form: Form, a: &Value, b: &Value, dtype: DType) -> Result<Value> {
+    let size = size(form, a.dims(), b.dims())?;
+    if size.m * size.n * size.k == 0 {
+        return Ok(Value::zeros((size.m, size.n), dtype, a.device())?);
     }
-    match a.dtype() {
-        DType::F32 => fresh::<f32>(a, b, form).map(Some),
-        DType::BF16 => fresh::<bf16>(a, b, form).map(Some),
-        _ => Ok(None),
+    let (a, b) = (a.to_dtype(dtype)?, b.to_dtype(dtype)?);
+    match dtype {
+        DType::F32 if a.device().is_cpu() => ours::<f32>(form, size, &a, &b),
+        DType::BF16 if a.device().is_cpu() => ours::<bf16>(form, size, &a, &b),
+        _ => Ok(match form {
+            Form::Nt => a.matmul(&b.t()?)?,
+            Form::Nn => a.matmul(&b)?,
+            Form::Tn => a.t()?.matmul(&b)?,
+        }),
     }
 }
 
@@ -125,8 +101,7 @@ fn size(form: Form, a: &[usize], b: &[usize]) -> Result<Size> {
     }
 }
 
-fn fresh<T: Element + WithDType>(a: &Value, b: &Value, form: Form) -> Result<Value> {
-    let size = size(form, a.dims(), b.dims())?;
+fn ours<T: Element + WithDType>(form: Form, size: Size, a: &Value, b: &Value) -> Result<Value> {
     let (a, b) = (a.contiguous()?, b.contiguous()?);
     let mut c = vec![T::zero(); size.m * size.n];
     {

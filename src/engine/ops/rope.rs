@@ -66,10 +66,11 @@ fn turn(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64) -
     dispatch!("rope", x.dtype(), T => slices!([xs: T = x, cs: <T as Elem>::Acc = cos, ss: <T as Elem>::Acc = sin] => {
         let mut out = vec![T::zero(); xs.len()];
         let row = (heads * d).max(1); // one position: all its heads
-        out.par_chunks_mut(row).zip(xs.par_chunks(row)).enumerate().for_each(|(position, (out, xs))| {
+        let positions = cpu::rows_per_task(row);
+        let one = |position: usize, out: &mut [T], x: &[T]| {
             let at = position % rows * half;
             let (cs, ss) = (&cs[at..at + half], &ss[at..at + half]);
-            let turned = |out: &mut [T], x: &[T]| {
+            for (out, x) in out.chunks_mut(d).zip(x.chunks(d)) {
                 match style {
                     RopeStyle::HalfSplit => {
                         let (o1, o2) = out.split_at_mut(half);
@@ -88,8 +89,15 @@ fn turn(x: &Value, cos: &Value, sin: &Value, style: RopeStyle, direction: f64) -
                         }
                     }
                 }
-            };
-            vectorised(|| out.chunks_mut(d).zip(xs.chunks(d)).for_each(|(out, x)| turned(out, x)));
+            }
+        };
+        let width = row * positions;
+        out.par_chunks_mut(width).zip(xs.par_chunks(width)).enumerate().for_each(|(task, (out, xs))| {
+            vectorised(|| {
+                for (i, (out, x)) in out.chunks_mut(row).zip(xs.chunks(row)).enumerate() {
+                    one(task * positions + i, out, x);
+                }
+            });
         });
         cpu::tensor(out, &[b, t, heads, d])
     }))

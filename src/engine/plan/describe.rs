@@ -1,7 +1,9 @@
 //! A plan as plain data, for scripts and `--json`; and its settings in words.
 
+use super::fit::Choice;
 use super::recipe::{Plan, Recipe};
 use super::split::{Phases, Split};
+use super::techniques::Technique;
 use crate::engine::autograd::Autocast;
 use serde_json::{Map, Value, json};
 
@@ -34,8 +36,8 @@ pub fn plan(name: &str, recipe: &Recipe, plan: &Plan, epochs: usize) -> Value {
         "widest": [plan.widest.rows, plan.widest.width],
         "tokens": plan.tokens,
         "step_seconds": plan.step_seconds,
-        "tokens_per_s": plan.step_seconds.map(|s| plan.tokens / s),
-        "steps": plan.steps.map(|n| n * epochs),
+        "tokens_per_s": plan.tokens_per_s(),
+        "steps": plan.steps.map(|n| n.saturating_mul(epochs)),
         "run_seconds": run_seconds(plan, epochs),
         "settings": {
             "tuning": if lora.is_some() { "lora" } else { "full" },
@@ -48,6 +50,20 @@ pub fn plan(name: &str, recipe: &Recipe, plan: &Plan, epochs: usize) -> Value {
             "grad_accum_steps": recipe.grad_accum_steps,
         },
     })
+}
+
+/// A choice of settings: as [`plan`], with whether it `fits`.
+pub fn choice(name: &str, choice: &Choice, epochs: usize) -> Value {
+    let mut row = plan(name, &choice.recipe, &choice.plan, epochs);
+    row["fits"] = choice.fits.into();
+    row
+}
+
+/// A line of the table: as [`plan`], with the `technique`'s name.
+pub fn technique(name: &str, line: &Technique, epochs: usize) -> Value {
+    let mut row = plan(name, &line.recipe, &line.plan, epochs);
+    row["technique"] = line.name.into();
+    row
 }
 
 /// Seconds of `epochs` epochs, where their steps and a step's time are known.

@@ -1,9 +1,8 @@
 //! Settings that fit a budget: which of them are there, and which is fastest.
 
 use super::rates::Rates;
-use super::recipe::{Lengths, Plan, Recipe, plan};
+use super::recipe::{Lengths, Plan, Planner, Recipe};
 use crate::engine::error::Result;
-use crate::engine::interrupt;
 use crate::engine::llama::LlamaConfig;
 use candle_core::DType;
 
@@ -32,7 +31,7 @@ pub struct Choice {
 impl Choice {
     /// Tokens per second, padding not counted.
     pub fn tokens_per_s(&self) -> f64 {
-        self.plan.tokens / self.plan.step_seconds.unwrap_or(f64::NAN)
+        self.plan.tokens_per_s().unwrap_or(f64::NAN)
     }
 }
 
@@ -40,7 +39,7 @@ impl Choice {
 /// and the one with less memory goes first), then the others, smallest first.
 ///
 /// # Errors
-/// As [`plan`].
+/// As [`super::plan`].
 pub fn fit(
     config: &LlamaConfig,
     recipe: &Recipe,
@@ -49,11 +48,10 @@ pub fn fit(
     budget: usize,
     free: Free,
 ) -> Result<Vec<Choice>> {
-    let window = recipe.batch_size * recipe.grad_accum_steps;
-    let mut sizes: Vec<usize> =
-        std::iter::successors(Some(1usize), |n| Some(2 * n)).take_while(|n| *n <= window).collect();
-    sizes.push(recipe.batch_size);
-    sizes.push(window);
+    let window = recipe.window()?;
+    // Sizes that divide the step's sequences, so that those stay as many.
+    let powers = std::iter::successors(Some(1usize), |n| Some(2 * n)).take_while(|n| window.is_multiple_of(*n));
+    let mut sizes: Vec<usize> = powers.chain([recipe.batch_size, window]).collect();
     let root = (config.num_hidden_layers as f64).sqrt().round() as usize;
     let mut every = vec![0, 1, 2, root.max(1), recipe.checkpoint_every];
     let mut dtypes = vec![recipe.dtype];
@@ -70,19 +68,19 @@ pub fn fit(
         list.sort_unstable();
         list.dedup();
     }
+    let mut planner = Planner::new(config, lengths, Some(rates))?;
     let mut all = Vec::new();
     for &batch_size in &sizes {
         for &checkpoint_every in &every {
             for &dtype in &dtypes {
-                interrupt::poll()?;
                 let recipe = Recipe {
                     batch_size,
-                    grad_accum_steps: window.div_ceil(batch_size),
+                    grad_accum_steps: window / batch_size,
                     checkpoint_every,
                     dtype,
                     ..recipe.clone()
                 };
-                let plan = plan(config, &recipe, lengths, Some(rates))?;
+                let plan = planner.plan(&recipe)?;
                 all.push(Choice { fits: plan.peak <= budget, recipe, plan });
             }
         }

@@ -5,7 +5,7 @@
 //! is taken off. On a GPU the counter sees the host's side only.
 
 use super::split::{Phases, Split};
-use crate::engine::autograd::{Autocast, autocast_guard};
+use crate::engine::autograd::{Autocast, Tensor, autocast_guard};
 use crate::engine::data::batch::Batch;
 use crate::engine::error::{Error, Result};
 use crate::engine::llama::Llama;
@@ -72,24 +72,31 @@ pub fn measure_step(
     let bytes_of = |params: &[(String, crate::engine::param::Param)]| params.iter().map(|(_, p)| p.bytes()).sum();
     let weights: usize = bytes_of(&model.base_parameters());
     let adapter: usize = bytes_of(&model.adapter_parameters());
+    let own: Vec<Tensor> = model.parameters().iter().map(|(_, p)| p.tensor().cloned()).collect::<Result<_>>()?;
+    if let Some((name, _)) = optimizer.params().iter().find(|(_, p)| !own.iter().any(|o| o.same(p))) {
+        return Err(Error::config(format!("measure_step: the optimizer's parameter `{name}` is none of the model's")));
+    }
     // Gradients that somebody has accumulated are put aside, and back.
-    let kept: Vec<_> = optimizer.params().iter().map(|(_, p)| p.take_grad()).collect();
+    let kept: Vec<_> = own.iter().map(Tensor::take_grad).collect();
     let stream = rng::state();
-    let mut result = Ok(());
+    let mut warm = Ok(());
     let highest = memory::peak();
     for _ in 0..options.warmup {
-        result = result.and_then(|()| passes(model, window, options, 1.0, &mut Levels::default()).map(|_| ()));
-        optimizer.zero_grad();
+        warm = passes(model, window, options, 1.0, &mut Levels::default()).map(|_| ());
+        own.iter().for_each(|p| p.set_grad(None));
         rng::restore(stream);
+        if warm.is_err() {
+            break;
+        }
     }
-    let measured = result.and_then(|()| step(model, optimizer, window, options, weights, adapter));
+    let measured = warm.and_then(|()| step(model, optimizer, window, options, weights, adapter));
     // Whoever watches the process's peak still sees what was there before.
     memory::raise_peak(highest);
     match &measured {
         Ok(_) if options.update => {}
         _ => {
             rng::restore(stream);
-            optimizer.params().iter().zip(kept).for_each(|((_, p), grad)| p.set_grad(grad));
+            own.iter().zip(kept).for_each(|(p, grad)| p.set_grad(grad));
         }
     }
     measured
@@ -141,7 +148,9 @@ fn step(
     let mut scaler = GradScaler::new(config)?;
     let remembered = optimizer.memory();
     // Stands for what the optimizer will remember. Nobody touches it, so that it costs no memory.
-    let mut stand_in = vec![0u8; remembered.full - remembered.now];
+    let to_come = remembered.full - remembered.now;
+    memory::check(|| "what the optimizer will remember".into(), Some(to_come))?;
+    let mut stand_in = vec![0u8; to_come];
     std::hint::black_box(&mut stand_in);
 
     let model_and_optimizer = weights + adapter + remembered.full;

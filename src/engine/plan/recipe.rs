@@ -1,17 +1,19 @@
 //! A recipe's settings as far as memory and time are concerned, and what they come to for a model.
 
-use super::heap::Work;
 use super::rates::Rates;
 use super::split::{Phases, Split};
-use super::walk::{BatchShape, StepShape, foretell};
+use super::walk::{BatchShape, Foretold, StepShape, foretell};
 use crate::engine::autograd::Autocast;
 use crate::engine::data::loader::{LoaderOptions, Windows};
 use crate::engine::data::tokenize::Tokenized;
-use crate::engine::error::{Error, Result};
+use crate::engine::error::{Error, Result, unknown_name};
+use crate::engine::interrupt;
 use crate::engine::llama::{Llama, LlamaConfig, init::Init};
 use crate::engine::lora::LoraConfig;
 use candle_core::{DType, Device};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Settings of a training run.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,40 @@ impl Default for Recipe {
     }
 }
 
+/// Most sequences of an optimizer step.
+const MOST: usize = 1 << 20;
+
+impl Recipe {
+    /// [`Recipe::slots`] of the optimizer called `name`.
+    ///
+    /// # Errors
+    /// For an unknown name.
+    pub fn slots_of(name: &str) -> Result<usize> {
+        match name {
+            "adamw" => Ok(2),
+            "sgd" => Ok(0), // without momentum
+            _ => Err(unknown_name("optimizer", name, ["adamw", "sgd"])),
+        }
+    }
+
+    /// Sequences of an optimizer step.
+    ///
+    /// # Errors
+    /// If there are none, or more than anybody trains with.
+    pub fn window(&self) -> Result<usize> {
+        let (size, accumulate) = (self.batch_size, self.grad_accum_steps);
+        for (name, value) in [("batch_size", size), ("grad_accum_steps", accumulate)] {
+            if value == 0 || value > MOST {
+                return Err(Error::config(format!("plan: {name} is {value}; it must be from 1 to {MOST}")));
+            }
+        }
+        match size * accumulate {
+            window @ ..=MOST => Ok(window),
+            _ => Err(Error::config(format!("plan: {size} x {accumulate} sequences in a step are more than {MOST}"))),
+        }
+    }
+}
+
 /// The sequences that a run goes through.
 #[derive(Debug, Clone)]
 pub enum Lengths {
@@ -75,7 +111,7 @@ pub struct Plan {
     pub trainable: usize,
     /// Most bytes at once, in loading and training.
     pub peak: usize,
-    /// Where those are.
+    /// Where those are; it is all of them.
     pub split: Split,
     /// Phase by phase, for the step with the highest peak.
     pub phases: Phases,
@@ -91,11 +127,15 @@ pub struct Plan {
     pub steps: Option<usize>,
 }
 
+impl Plan {
+    /// Tokens per second, padding not counted, where rates are known.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        self.step_seconds.map(|seconds| self.tokens / seconds)
+    }
+}
+
 /// The shape of `config` as `recipe` trains it: no weights.
-///
-/// # Errors
-/// If the recipe's adapter does not fit.
-pub fn shape(config: &LlamaConfig, recipe: &Recipe) -> Result<Llama> {
+fn shape(config: &LlamaConfig, recipe: &Recipe) -> Result<Llama> {
     let mut model = Llama::from_config(config.clone(), Init::Shapes, recipe.dtype, &Device::Cpu)?;
     match &recipe.lora {
         Some(lora) => {
@@ -108,44 +148,158 @@ pub fn shape(config: &LlamaConfig, recipe: &Recipe) -> Result<Llama> {
     Ok(model)
 }
 
-/// The micro-batches of an epoch by shape, with how many there are of each.
+/// The micro-batches of an epoch by shape.
 struct Epoch {
-    /// Rows, width and labels of micro-batches, and how many are alike.
-    shapes: BTreeMap<(usize, usize, usize), usize>,
-    tokens: usize,
+    /// Micro-batches, and how many are alike.
+    shapes: BTreeMap<BatchShape, usize>,
+    /// Windows that these are of: all there are, or one that stands for any number.
     windows: usize,
-    /// Whether the sequences are all there are, or one window stands for any number.
-    whole: bool,
+    /// Tokens of a window, padding not counted, on average.
+    tokens: f64,
+    /// Windows of the whole epoch, where that is known.
+    steps: Option<usize>,
 }
 
-fn epoch(recipe: &Recipe, lengths: &Lengths) -> Result<Epoch> {
-    let (size, accumulate) = (recipe.batch_size, recipe.grad_accum_steps);
-    let mut shapes = BTreeMap::new();
-    match lengths {
-        Lengths::Same { seq_len, labels, examples } => {
-            let learned = labels.unwrap_or(seq_len.saturating_sub(1)).min(*seq_len);
-            shapes.insert((size, *seq_len, size * learned), accumulate);
-            let (window, windows) = (size * accumulate, examples.div_ceil((size * accumulate).max(1)));
-            Ok(Epoch {
-                shapes,
-                tokens: window * seq_len * windows.max(1),
-                windows: windows.max(1),
-                whole: *examples > 0,
-            })
-        }
-        Lengths::Data(data) => {
-            let windows =
-                Windows::new(data, LoaderOptions { size, accumulate, pack: recipe.pack, ..LoaderOptions::default() })?;
-            let (mut tokens, mut count) = (0, 0);
-            for window in windows {
-                count += 1;
-                for batch in window {
-                    tokens += batch.tokens;
-                    *shapes.entry((batch.rows, batch.width, batch.label_tokens)).or_default() += 1;
-                }
+impl Epoch {
+    fn of(recipe: &Recipe, lengths: &Lengths) -> Result<Epoch> {
+        let (size, accumulate) = (recipe.batch_size, recipe.grad_accum_steps);
+        let data = match lengths {
+            Lengths::Data(data) => data,
+            Lengths::Same { seq_len, labels, examples } => {
+                let learned = labels.unwrap_or(seq_len.saturating_sub(1)).min(*seq_len);
+                let shape = BatchShape { rows: size, width: *seq_len, labels: size * learned };
+                let window = size * accumulate;
+                return Ok(Epoch {
+                    shapes: BTreeMap::from([(shape, accumulate)]),
+                    windows: 1,
+                    tokens: (window * seq_len) as f64,
+                    steps: (*examples > 0).then(|| examples.div_ceil(window)),
+                });
             }
-            Ok(Epoch { shapes, tokens, windows: count, whole: true })
+        };
+        let options = LoaderOptions { size, accumulate, pack: recipe.pack, ..LoaderOptions::default() };
+        let mut shapes = BTreeMap::new();
+        let (mut tokens, mut windows) = (0, 0);
+        for window in Windows::new(data, options)? {
+            windows += 1;
+            for batch in window {
+                tokens += batch.tokens;
+                let shape = BatchShape { rows: batch.rows, width: batch.width, labels: batch.label_tokens };
+                *shapes.entry(shape).or_default() += 1;
+            }
         }
+        Ok(Epoch { shapes, windows, tokens: tokens as f64 / windows as f64, steps: Some(windows) })
+    }
+
+    /// The shapes among which the highest peak is: none has at least as many tokens, as wide a row and as many labels.
+    fn candidates(&self) -> Vec<BatchShape> {
+        let mut all: Vec<BatchShape> = self.shapes.keys().copied().filter(|s| s.labels > 0).collect();
+        all.sort_unstable_by_key(|s| Reverse((s.rows * s.width, s.width, s.labels)));
+        let mut front: Vec<BatchShape> = Vec::new();
+        for shape in all {
+            // What comes before has at least as many tokens.
+            if !front.iter().any(|f| f.width >= shape.width && f.labels >= shape.labels) {
+                front.push(shape);
+            }
+        }
+        front
+    }
+
+    /// At most 32 shapes that stand for all, with how many micro-batches each stands for: time grows smoothly with length.
+    fn sampled(&self) -> Vec<(BatchShape, f64)> {
+        const MOST: usize = 32;
+        let mut all: Vec<_> = self.shapes.iter().filter(|(s, _)| s.labels > 0).map(|(s, n)| (*s, *n)).collect();
+        all.sort_by_key(|(s, _)| (s.rows * s.width, s.labels));
+        let per = all.len().div_ceil(MOST).max(1);
+        let middle =
+            |part: &[(BatchShape, usize)]| (part[part.len() / 2].0, part.iter().map(|(_, n)| *n as f64).sum::<f64>());
+        all.chunks(per).map(middle).collect()
+    }
+}
+
+/// Batch size, accumulation and packing: what an epoch's micro-batches depend on.
+type Batching = (usize, usize, Option<usize>);
+
+/// Plans of one model and one set, by several recipes. An epoch is gone through once for all recipes that batch alike: with
+/// data that takes longer than the rest.
+pub(super) struct Planner<'a> {
+    config: &'a LlamaConfig,
+    lengths: &'a Lengths,
+    rates: Option<&'a Rates>,
+    epochs: BTreeMap<Batching, Epoch>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(config: &'a LlamaConfig, lengths: &'a Lengths, rates: Option<&'a Rates>) -> Result<Self> {
+        let longest = match lengths {
+            Lengths::Same { seq_len, .. } => *seq_len,
+            Lengths::Data(data) => data.examples().iter().map(|e| e.ids.len()).max().unwrap_or(0),
+        };
+        let room = config.max_position_embeddings;
+        if longest > room {
+            return Err(Error::config_help(
+                format!("plan: sequences of {longest} tokens are longer than the model's {room} positions"),
+                "plan with shorter ones",
+            ));
+        }
+        Ok(Planner { config, lengths, rates, epochs: BTreeMap::new() })
+    }
+
+    /// As [`plan`].
+    pub(super) fn plan(&mut self, recipe: &Recipe) -> Result<Plan> {
+        recipe.window()?;
+        let model = shape(self.config, recipe)?;
+        let epoch = match self.epochs.entry((recipe.batch_size, recipe.grad_accum_steps, recipe.pack)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Epoch::of(recipe, self.lengths)?),
+        };
+        let step = |shape: BatchShape, micro_batches: usize| StepShape {
+            window: vec![shape; micro_batches],
+            amp: recipe.amp,
+            checkpoint_every: recipe.checkpoint_every,
+            slots: recipe.slots,
+        };
+        // Gradients of earlier micro-batches are there in the later ones.
+        let accumulated = recipe.grad_accum_steps.min(2);
+        let mut worst: Option<(Foretold, BatchShape)> = None;
+        for shape in epoch.candidates() {
+            interrupt::poll()?;
+            let foretold = foretell(&model, &step(shape, accumulated))?;
+            if worst.as_ref().is_none_or(|(w, _)| foretold.peak > w.peak) {
+                worst = Some((foretold, shape));
+            }
+        }
+        let (foretold, widest) =
+            worst.ok_or_else(|| Error::config("plan: no micro-batch of the data has anything to learn"))?;
+        let step_seconds = match self.rates {
+            None => None,
+            Some(rates) => {
+                let mut seconds = rates.seconds(&foretold.update);
+                for (shape, count) in epoch.sampled() {
+                    interrupt::poll()?;
+                    seconds += rates.seconds(&foretell(&model, &step(shape, 1))?.work) * count / epoch.windows as f64;
+                }
+                Some(seconds)
+            }
+        };
+        let loading = loading(foretold.phases.weights);
+        let split = if loading > foretold.peak {
+            Split::of(&Phases { weights: foretold.phases.weights, forward: loading, ..Phases::default() })
+        } else {
+            foretold.split
+        };
+        Ok(Plan {
+            params: model.num_params(),
+            trainable: model.num_trainable(),
+            peak: foretold.peak.max(loading),
+            split,
+            phases: foretold.phases,
+            loading,
+            widest,
+            tokens: epoch.tokens,
+            step_seconds,
+            steps: epoch.steps,
+        })
     }
 }
 
@@ -156,88 +310,7 @@ fn epoch(recipe: &Recipe, lengths: &Lengths) -> Result<Epoch> {
 /// # Errors
 /// If the recipe makes no sense for the model or the data.
 pub fn plan(config: &LlamaConfig, recipe: &Recipe, lengths: &Lengths, rates: Option<&Rates>) -> Result<Plan> {
-    for (name, value) in [("batch_size", recipe.batch_size), ("grad_accum_steps", recipe.grad_accum_steps)] {
-        if value == 0 || value > 1 << 20 {
-            return Err(Error::config(format!("plan: {name} is {value}; it must be from 1 to {}", 1 << 20)));
-        }
-    }
-    let model = shape(config, recipe)?;
-    let epoch = epoch(recipe, lengths)?;
-    let widest = epoch.shapes.keys().map(|s| s.1).max().unwrap_or(0);
-    if widest > config.max_position_embeddings {
-        return Err(Error::config_help(
-            format!(
-                "plan: sequences of {widest} tokens are longer than the model's {} positions",
-                config.max_position_embeddings
-            ),
-            "plan with shorter ones",
-        ));
-    }
-    let step = |shape: &(usize, usize, usize)| StepShape {
-        // Gradients of earlier micro-batches are there in the later ones.
-        window: vec![BatchShape { rows: shape.0, width: shape.1, labels: shape.2 }; recipe.grad_accum_steps.min(2)],
-        amp: recipe.amp,
-        checkpoint_every: recipe.checkpoint_every,
-        slots: recipe.slots,
-    };
-    let mut worst: Option<(super::walk::Foretold, (usize, usize, usize))> = None;
-    for shape in candidates(&epoch) {
-        let foretold = foretell(&model, &step(&shape))?;
-        if worst.as_ref().is_none_or(|(w, _)| foretold.peak > w.peak) {
-            worst = Some((foretold, shape));
-        }
-    }
-    let (foretold, widest) =
-        worst.ok_or_else(|| Error::config("plan: no micro-batch of the data has anything to learn"))?;
-    let step_seconds = match rates {
-        None => None,
-        Some(rates) => {
-            let one = |shape: &(usize, usize, usize)| -> Result<Work> {
-                let alone = StepShape { window: step(shape).window[..1].to_vec(), ..step(shape) };
-                Ok(foretell(&model, &alone)?.work)
-            };
-            let mut seconds = 0.0;
-            for (shape, count) in sampled(&epoch) {
-                seconds += rates.seconds(&one(&shape)?) * count;
-            }
-            // `Same` lists one window, data the windows of an epoch.
-            Some(if matches!(lengths, Lengths::Same { .. }) { seconds } else { seconds / epoch.windows as f64 })
-        }
-    };
-    let loading = loading(foretold.phases.weights);
-    Ok(Plan {
-        params: model.num_params(),
-        trainable: model.num_trainable(),
-        peak: foretold.peak.max(loading),
-        split: foretold.split,
-        phases: foretold.phases,
-        loading,
-        widest: BatchShape { rows: widest.0, width: widest.1, labels: widest.2 },
-        tokens: epoch.tokens as f64 / epoch.windows as f64,
-        step_seconds,
-        steps: epoch.whole.then_some(epoch.windows),
-    })
-}
-
-/// The shapes among which the highest peak is: none has at least as many tokens, as wide a row and as many labels.
-fn candidates(epoch: &Epoch) -> Vec<(usize, usize, usize)> {
-    let all: Vec<_> = epoch.shapes.keys().copied().filter(|s| s.2 > 0).collect();
-    let over = |a: &(usize, usize, usize), b: &(usize, usize, usize)| {
-        a != b && a.0 * a.1 >= b.0 * b.1 && a.1 >= b.1 && a.2 >= b.2
-    };
-    all.iter().filter(|s| !all.iter().any(|other| over(other, s))).copied().collect()
-}
-
-/// At most 32 shapes that stand for all, with how many micro-batches each stands for: time grows smoothly with length.
-fn sampled(epoch: &Epoch) -> Vec<((usize, usize, usize), f64)> {
-    const MOST: usize = 32;
-    let mut all: Vec<_> = epoch.shapes.iter().filter(|(s, _)| s.2 > 0).map(|(s, n)| (*s, *n)).collect();
-    all.sort_by_key(|(s, _)| (s.0 * s.1, s.2));
-    let per = all.len().div_ceil(MOST).max(1);
-    let middle = |part: &[((usize, usize, usize), usize)]| {
-        (part[part.len() / 2].0, part.iter().map(|(_, n)| *n as f64).sum::<f64>())
-    };
-    all.chunks(per).map(middle).collect()
+    Planner::new(config, lengths, rates)?.plan(recipe)
 }
 
 /// `weights::stored`: the result, and for each thread a chunk in the file's order and one converted.

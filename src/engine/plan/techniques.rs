@@ -1,9 +1,9 @@
 //! Memory by technique: one model and one optimizer step, from full fine-tuning on, a technique more in each line.
 
 use super::rates::Rates;
-use super::recipe::{Lengths, Plan, Recipe, plan};
+use super::recipe::{Lengths, Plan, Planner, Recipe, plan};
 use crate::engine::autograd::Autocast;
-use crate::engine::error::Result;
+use crate::engine::error::{Error, Result};
 use crate::engine::llama::LlamaConfig;
 use candle_core::DType;
 
@@ -22,7 +22,7 @@ pub struct Technique {
 /// batch. The last line packs them: rows of `seq_len` tokens without padding, of which `fill` were tokens before.
 ///
 /// # Errors
-/// As [`plan`].
+/// As [`plan`], and if `fill` is no share.
 pub fn techniques(
     config: &LlamaConfig,
     recipe: &Recipe,
@@ -30,7 +30,10 @@ pub fn techniques(
     fill: f64,
     rates: Option<&Rates>,
 ) -> Result<Vec<Technique>> {
-    let window = recipe.batch_size * recipe.grad_accum_steps;
+    if !(fill > 0.0 && fill <= 1.0) {
+        return Err(Error::config(format!("plan: fill is {fill}; it is a share, above 0 and up to 1")));
+    }
+    let window = recipe.window()?;
     let lora = recipe.lora.clone().or_else(|| Recipe::default().lora);
     let low = if recipe.amp == Autocast::Off { Autocast::Bf16 } else { recipe.amp };
     let every = recipe.checkpoint_every.max(1);
@@ -50,6 +53,7 @@ pub fn techniques(
     let accumulated =
         Recipe { batch_size: recipe.batch_size, grad_accum_steps: recipe.grad_accum_steps, ..checkpointed.clone() };
     let halved = Recipe { dtype: DType::BF16, ..accumulated.clone() };
+    let mut planner = Planner::new(config, lengths, rates)?;
     let mut table = Vec::new();
     for (name, recipe) in [
         ("full fine-tuning", full),
@@ -59,7 +63,7 @@ pub fn techniques(
         ("+ accumulation", accumulated),
         ("+ bf16 weights", halved.clone()),
     ] {
-        let plan = plan(config, &recipe, lengths, rates)?;
+        let plan = planner.plan(&recipe)?;
         table.push(Technique { name, recipe, plan });
     }
     // The same tokens in fewer positions.

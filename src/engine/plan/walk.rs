@@ -16,7 +16,7 @@ use crate::engine::param::Param;
 use std::rc::Rc;
 
 /// The tensors of one micro-batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchShape {
     /// Sequences.
     pub rows: usize,
@@ -48,8 +48,10 @@ pub struct Foretold {
     pub split: Split,
     /// Phase by phase.
     pub phases: Phases,
-    /// The arithmetic of the whole step.
+    /// The arithmetic of the micro-batches' passes.
     pub work: Work,
+    /// That of the update after them.
+    pub update: Work,
 }
 
 /// Parameters as leaves of the tape.
@@ -74,10 +76,13 @@ struct Walk {
 /// Foretells what one step of `model` takes, once the optimizer has its memory.
 ///
 /// # Errors
-/// If there is no micro-batch, or one that is empty or learns nothing.
+/// If there is no micro-batch, or one that is empty, learns nothing, or takes more bytes than can be counted.
 pub fn foretell(model: &Llama, step: &StepShape) -> Result<Foretold> {
-    if step.window.is_empty() || step.window.iter().any(|b| b.rows * b.width == 0 || b.labels == 0) {
+    if step.window.is_empty() || step.window.iter().any(|b| b.rows == 0 || b.width == 0 || b.labels == 0) {
         return Err(Error::config("plan: a step needs at least one micro-batch, with tokens and labels in it"));
+    }
+    if let Some(BatchShape { rows, width, .. }) = step.window.iter().find(|b| !countable(model, b)) {
+        return Err(Error::config(format!("plan: {rows} x {width} tokens take more bytes than can be counted")));
     }
     let heap = Rc::new(Heap::default());
     let tape = Rc::new(Tape::new(heap.clone(), step.amp.dtype()));
@@ -128,8 +133,18 @@ pub fn foretell(model: &Llama, step: &StepShape) -> Result<Foretold> {
     phases.gradients = leaves.iter().map(Var::grad_bytes).sum();
     // Clipping and the optimizer work in place.
     phases.update = heap.now();
-    heap.did(|w| w.elements += 3.0 * remembered as f64 / 8.0);
-    Ok(Foretold { peak: phases.peak(), split: Split::of(&phases), phases, work: heap.work() })
+    let update = Work { elements: 3.0 * remembered as f64 / 8.0, ..Work::default() };
+    Ok(Foretold { peak: phases.peak(), split: Split::of(&phases), phases, work: heap.work(), update })
+}
+
+/// Whether no sum of a pass overflows: a block makes fewer than 64 tensors, none wider than this.
+fn countable(model: &Llama, batch: &BatchShape) -> bool {
+    let c = &model.config;
+    let widest = c.hidden_size.max(c.intermediate_size).max(c.num_attention_heads * c.head_dim);
+    let bytes = 64 * size_of::<f64>() * (c.num_hidden_layers + 1);
+    let all =
+        batch.rows.checked_mul(batch.width).and_then(|n| n.checked_mul(widest)).and_then(|n| n.checked_mul(bytes));
+    all.is_some_and(|all| all <= usize::MAX / 4)
 }
 
 fn layers(block: &Block, training: bool, leaf: &mut impl FnMut(&Param) -> Var) -> Layers {

@@ -1,41 +1,24 @@
 //! Text as text: whatever a model, a data set or a script wrote, it is neither markup nor control.
 
+use crate::engine::figure::escape::{plain, push};
 use std::fmt::Write;
 
-/// `text` for HTML, in elements and in quoted attributes. Control characters and those that turn the direction of
-/// writing become U+FFFD.
-pub(super) fn html(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if disguises(c) => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
+/// `text` for HTML, in elements and in quoted attributes.
+pub(super) use crate::engine::figure::escape::escape as html;
 
 /// `text` for a line of Markdown or a cell of its tables: no markup, no links, no images; a line break is `<br>`.
 pub(super) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
             '\n' => out.push_str("<br>"),
             '\r' => {}
             '\\' | '`' | '*' | '_' | '[' | ']' | '!' | '#' | '|' | '~' | '$' => {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "\\{c}");
             }
-            c if disguises(c) => out.push('\u{fffd}'),
-            c => out.push(c),
+            '"' | '\'' => out.push(c), // there are no attributes to end
+            c => push(&mut out, c),
         }
     }
     // What would begin a list or a heading at the start of a line.
@@ -52,10 +35,9 @@ pub(super) fn markdown(text: &str) -> String {
     out
 }
 
-/// Controls (but for line break and tab), and the marks that reorder what is read.
-fn disguises(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+/// `text` for a piece of Markdown code, where nothing is markup, in one line.
+pub(super) fn code(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' { ' ' } else { plain(c) }).collect()
 }
 
 /// A piece of running text.
@@ -98,7 +80,7 @@ pub(super) fn blocks(text: &str) -> Vec<Block<'_>> {
                 open = true;
             }
             (None, Some(Block::Paragraph(text))) if open => {
-                text.push('\n');
+                text.push(' ');
                 text.push_str(line);
             }
             (None, _) => {

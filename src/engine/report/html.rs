@@ -97,9 +97,8 @@ fn below(caption: &str, source: &str, measured: bool) -> String {
 }
 
 fn figure(out: &mut String, f: &Figure) {
-    // Our own drawing, whose texts the drawing library escaped; what stands before the element is not HTML.
-    let svg = f.svg.find("<svg").map_or(f.svg.as_str(), |at| &f.svg[at..]);
-    let svg = if f.html.is_empty() { svg } else { &f.html };
+    // Our own drawing, in which every text is escaped.
+    let svg = if f.html.is_empty() { &f.svg } else { &f.html };
     let label = escape::html(&f.caption);
     let _ = writeln!(
         out,

@@ -1,7 +1,7 @@
 //! `report.json`: the data given by name, then each section's parts in order.
 
-use super::{Part, Report};
-use serde_json::{Map, Value, json};
+use super::{Answer, Part, Report};
+use serde_json::{Value, json};
 
 pub(super) fn write(report: &Report) -> Value {
     let mut files = report.figures().map(|(file, _)| file);
@@ -27,20 +27,14 @@ fn one(part: &Part, files: &mut impl Iterator<Item = String>) -> Value {
             json!({"kind": "figure", "caption": f.caption, "source": f.source, "file": files.next()})
         }
         Part::Answers(a) => {
-            let items: Vec<Value> = a
-                .items
-                .iter()
-                .map(|i| {
-                    let mut item = Map::new();
-                    let texts = [("label", &i.label), ("prompt", &i.prompt), ("reference", &i.reference)];
-                    let answers = [("before", &i.before.0), ("after", &i.after.0)];
-                    let facts = [("before_facts", &i.before.1), ("after_facts", &i.after.1)];
-                    for (key, text) in texts.into_iter().chain(answers).chain(facts) {
-                        item.insert(key.into(), Value::String(text.clone()));
-                    }
-                    Value::Object(item)
+            let item = |i: &Answer| {
+                json!({
+                    "label": i.label, "prompt": i.prompt, "reference": i.reference,
+                    "before": i.before.0, "after": i.after.0,
+                    "before_facts": i.before.1, "after_facts": i.after.1,
                 })
-                .collect();
+            };
+            let items: Vec<Value> = a.items.iter().map(item).collect();
             json!({"kind": "answers", "caption": a.caption, "source": a.source, "items": items})
         }
     }

@@ -41,7 +41,7 @@ fn inline(text: &str) -> String {
     let piece = |p: Piece<'_>| match p {
         Piece::Plain(text) => escape::markdown(text),
         // Nothing is escaped inside code, where a backtick cannot stand: `pieces` cut at them.
-        Piece::Code(text) => format!("`{}`", text.replace('\n', " ")),
+        Piece::Code(text) => format!("`{}`", escape::code(text)),
     };
     pieces(text).into_iter().map(piece).collect()
 }

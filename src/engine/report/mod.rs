@@ -18,7 +18,7 @@ mod markdown;
 mod tests;
 
 use super::atomic::write_atomic;
-use super::number::{from_json, to_json};
+use super::number::{from_json, grouped};
 use super::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -270,13 +270,6 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// 1234567 as 1,234,567.
-fn grouped(digits: &str) -> String {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
-    format!("{sign}{}", groups.join(","))
-}
-
 /// The first words of `text` as a part of a file name.
 fn slug(text: &str) -> String {
     let mut slug = String::new();
@@ -290,9 +283,4 @@ fn slug(text: &str) -> String {
         slug.extend(word.chars().map(|c| c.to_ascii_lowercase()));
     }
     if slug.is_empty() { "figure".into() } else { slug }
-}
-
-/// A float as a cell or a datum: exact, and spelled out where JSON has no such number.
-pub fn number(x: f64) -> Value {
-    to_json(x)
 }

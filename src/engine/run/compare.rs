@@ -1,5 +1,6 @@
 //! Runs beside each other: lists, the settings that differ, final figures, curves over each other.
 
+use super::atomic::write_atomic;
 use super::chart::chart;
 use super::curve::Curve;
 use super::open::{Opened, Summary};
@@ -36,31 +37,39 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// A cell in one line, without what could move a terminal's cursor: settings and names come from files.
+fn cell(text: &str) -> String {
+    let one = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(one).collect()
+}
+
 /// `rows` under `titles`, numbers to the right, in columns two blanks apart.
 fn columns(titles: &[&str], rows: &[Vec<String>], right_from: usize) -> String {
+    let titles: Vec<String> = titles.iter().map(|t| cell(t)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|r| r.iter().map(|c| cell(c)).collect()).collect();
     let widths: Vec<usize> = (0..titles.len())
         .map(|i| rows.iter().map(|r| r[i].chars().count()).chain([titles[i].chars().count()]).max().unwrap_or(0))
         .collect();
-    let line = |cells: Vec<&str>| {
+    let line = |cells: &Vec<String>| {
         let cells = cells.iter().enumerate().map(|(i, c)| {
             let blanks = " ".repeat(widths[i] - c.chars().count());
             if i >= right_from { format!("{blanks}{c}") } else { format!("{c}{blanks}") }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
-    let rows = rows.iter().map(|r| line(r.iter().map(String::as_str).collect()));
-    std::iter::once(line(titles.to_vec())).chain(rows).collect::<Vec<_>>().join("\n")
+    std::iter::once(&titles).chain(&rows).map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The runs as a table for a terminal of `width` columns; empty for none. What does not fit is left out, from the right.
-pub fn list_text(runs: &[(PathBuf, Result<Opened>)], width: usize) -> String {
+/// The runs below `root` as a table for a terminal of `width` columns; empty for none. What does not fit is left out, from
+/// the right.
+pub fn list_text(runs: &[(PathBuf, Result<Opened>)], root: &Path, width: usize) -> String {
     let titles = ["run", "state", "steps", "held out", "best", "tokens/s", "peak MiB", "began (UTC)", "model"];
     let mut rows = Vec::new();
     let mut damaged = Vec::new();
     for (dir, run) in runs {
         match run.as_ref().map(Opened::summary) {
             Ok(s) => rows.push(vec![
-                dir.components().skip(1).map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/"),
+                dir.strip_prefix(root).unwrap_or(dir).display().to_string(),
                 s.state.into(),
                 s.steps.to_string(),
                 loss(s.val_loss),
@@ -70,13 +79,7 @@ pub fn list_text(runs: &[(PathBuf, Result<Opened>)], width: usize) -> String {
                 time(s.began.as_ref()),
                 s.model.as_deref().map_or(NONE.into(), |m| file_name(m).into()),
             ]),
-            Err(e) => damaged.push(format!("{}: {e}", dir.display())),
-        }
-    }
-    // A root of several parts would otherwise stand before each name.
-    for (row, (dir, _)) in rows.iter_mut().zip(runs.iter().filter(|r| r.1.is_ok())) {
-        if dir.is_absolute() || row[0].is_empty() {
-            row[0] = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Err(e) => damaged.push(cell(&format!("{}: {e}", dir.display()))),
         }
     }
     let mut text = String::new();
@@ -322,7 +325,7 @@ impl Comparison {
         if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         }
-        std::fs::write(path, report.html()).map_err(Error::io(path))
+        write_atomic(path, report.html().as_bytes())
     }
 }
 
@@ -382,14 +385,24 @@ mod tests {
         std::fs::write(root.path().join("x/run.json"), "{}").unwrap();
         let runs = super::super::open::list(root.path());
         for width in [40, 80, 120] {
-            let text = list_text(&runs, width);
+            let text = list_text(&runs, root.path(), width);
             let first = text.lines().next().unwrap();
             assert!(first.chars().count() <= width.max(46) && first.starts_with("run"), "{width}: {text}");
             assert!(text.contains("run.json"), "{text}");
         }
-        assert!(list_text(&runs, 120).contains("some.gguf"));
+        let wide = list_text(&runs, root.path(), 120);
+        assert!(wide.contains("some.gguf") && wide.contains("\nlong-name-of-a-run "), "{wide}");
         assert!(
             show_text(&Opened::read(&runs[1].0).or_else(|_| Opened::read(&runs[0].0)).unwrap(), 80).contains("steps")
         );
+    }
+
+    /// Protects the terminal: what a setting holds is shown in its row, and nothing of it is obeyed.
+    #[test]
+    fn settings_are_shown_not_obeyed() {
+        let root = tempfile::tempdir().unwrap();
+        let opened = run(root.path(), "a", json!({"template": "x\ny\u{1b}[2J", "z": 1}), &[3.0]);
+        let text = show_text(&opened, 80);
+        assert!(!text.contains('\u{1b}') && text.contains("template  x\\ny\\u{1b}[2J"), "{text}");
     }
 }

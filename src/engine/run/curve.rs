@@ -90,12 +90,6 @@ impl Curve {
     pub fn best(&self) -> Option<Point> {
         self.val_loss.iter().copied().filter(|p| p.1.is_finite()).reduce(|best, p| if p.1 < best.1 { p } else { best })
     }
-
-    /// The last step that anything was logged for.
-    pub fn last_step(&self) -> f64 {
-        let ends = [&self.loss, &self.val_loss, &self.lr, &self.grad_norm].map(|s| s.last().map_or(0.0, |p| p.0));
-        ends.into_iter().fold(self.epochs.last().map_or(0.0, |e| e.to), f64::max)
-    }
 }
 
 #[cfg(test)]
@@ -123,6 +117,5 @@ mod tests {
         assert_eq!((curve.loss.len(), curve.loss[1].1.is_nan(), curve.lr.len()), (2, true, 2));
         assert_eq!(curve.grad_norm, [(1.0, f64::INFINITY)]);
         assert_eq!(curve.epochs[1], Epoch { epoch: 2, from: 2.0, to: 3.0, train_loss: None });
-        assert_eq!(curve.last_step(), 3.0);
     }
 }

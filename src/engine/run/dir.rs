@@ -33,21 +33,19 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// The policy called `name`: `number`, `refuse`, `overwrite`, `resume`, `reopen` or
-    /// `continue`.
+    const NAMES: [(&str, Policy); 6] = [
+        ("number", Policy::Number),
+        ("refuse", Policy::Refuse),
+        ("overwrite", Policy::Overwrite),
+        ("resume", Policy::Resume),
+        ("reopen", Policy::Reopen),
+        ("continue", Policy::Continue),
+    ];
+
+    /// The policy called `name`: the variant's, in lower case.
     pub fn parse(name: &str) -> Result<Policy> {
-        Ok(match name {
-            "number" => Policy::Number,
-            "refuse" => Policy::Refuse,
-            "overwrite" => Policy::Overwrite,
-            "resume" => Policy::Resume,
-            "reopen" => Policy::Reopen,
-            "continue" => Policy::Continue,
-            _ => {
-                let known = ["number", "refuse", "overwrite", "resume", "reopen", "continue"];
-                return Err(unknown_name("way to open a run directory", name, known));
-            }
-        })
+        let found = Policy::NAMES.iter().find(|(known, _)| *known == name).map(|(_, policy)| *policy);
+        found.ok_or_else(|| unknown_name("way to open a run directory", name, Policy::NAMES.map(|(known, _)| known)))
     }
 }
 

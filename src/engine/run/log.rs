@@ -82,11 +82,14 @@ pub struct Log {
     file: File,
     at: LogPosition,
     pending: Pending,
+    /// Whether the file has lines behind `at`.
+    longer: bool,
 }
 
 impl Log {
-    /// Opens the log at `path` and cuts it to `at`: lines that the saved state does not cover are dropped, so that
-    /// the steps done again are not logged twice. The default position empties it.
+    /// Opens the log at `path` and cuts it to `at`: lines that the saved state does not cover are dropped, so that the steps
+    /// done again are not logged twice. From the default position, that of a run without a saved state, they are dropped
+    /// with the first line that is written: a run that was complete keeps them.
     ///
     /// Errors: the file is shorter than `at`, or `at` is not the end of a line: it is not the log of that state.
     pub fn open(path: impl AsRef<Path>, at: LogPosition) -> Result<Log> {
@@ -110,10 +113,12 @@ impl Log {
                 return Err(Error::format(&path, message));
             }
         }
-        // One change of the length: a kill leaves the old length or the new one.
-        file.set_len(at.bytes).map_err(Error::io(&path))?;
-        file.seek(SeekFrom::Start(at.bytes)).map_err(Error::io(&path))?;
-        Ok(Log { path, file, at, pending: Pending::default() })
+        let mut log = Log { path, file, at, pending: Pending::default(), longer: length > at.bytes };
+        if at.bytes > 0 {
+            log.cut()?;
+        }
+        log.file.seek(SeekFrom::Start(at.bytes)).map_err(Error::io(&log.path))?;
+        Ok(log)
     }
 
     /// Adds one micro-batch to the current step: its mean loss, the labels that the mean is over, its input tokens
@@ -235,9 +240,18 @@ impl Log {
         line.extend(timing);
         let mut text = serde_json::to_string(&line).map_err(|e| Error::config(format!("log line: {e}")))?;
         text.push('\n');
+        self.cut()?;
         self.file.write_all(text.as_bytes()).map_err(Error::io(&self.path))?;
         self.at.bytes += text.len() as u64;
         Ok(line)
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.longer) {
+            // One change of the length: a kill leaves the old length or the new one.
+            self.file.set_len(self.at.bytes).map_err(Error::io(&self.path))?;
+        }
+        Ok(())
     }
 
     /// `loss`, `label_tokens` and `tokens` given as fields stand for one micro-batch.
@@ -384,6 +398,10 @@ mod tests {
         log.close_epoch(Fields::new(), Fields::new()).unwrap();
         let uninterrupted = std::fs::read(&log.path).unwrap();
         log.file.write_all(b"{\"kind\":\"step\",\"st").unwrap(); // killed while writing
+        assert_eq!(read(&log.path).unwrap().len(), 7);
+
+        // Who looks and logs nothing takes nothing away.
+        drop(Log::open(&log.path, LogPosition::default()).unwrap());
         assert_eq!(read(&log.path).unwrap().len(), 7);
 
         let mut resumed = Log::open(&log.path, serde_json::from_str(&saved).unwrap()).unwrap();

@@ -1,10 +1,11 @@
 //! A run that is looked at, not written: its settings, log and notes, and a summary of how it went. Looking takes no lock:
 //! a run under way can be read too.
 
-use super::lock::Lock;
+use super::curve::Curve;
+use super::lock::{LOCK_FILE, Lock};
 use super::log::{self, Fields};
 use super::number::from_json;
-use super::record::{RECORD_FILE, Record, Status};
+use super::record::{RECORD_FILE, Record, Status, read_json};
 use super::{LOG_FILE, NOTES_FILE, SETTINGS_FILE};
 use crate::engine::{Error, Result};
 use serde::Serialize;
@@ -80,9 +81,9 @@ impl Opened {
         Ok(Opened {
             dir: dir.to_path_buf(),
             record,
-            settings: json(&dir.join(SETTINGS_FILE))?,
+            settings: read_json(&dir.join(SETTINGS_FILE))?.unwrap_or_else(|| Value::Object(Map::new())),
             log: lines,
-            notes: json(&dir.join(NOTES_FILE))?.as_object().cloned().unwrap_or_default(),
+            notes: read_json(&dir.join(NOTES_FILE))?.unwrap_or_default(),
             held: held(dir),
         })
     }
@@ -93,15 +94,21 @@ impl Opened {
         whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// The lines of `kind`.
+    pub fn lines(&self, kind: &'static str) -> impl Iterator<Item = &Fields> {
+        self.log.iter().filter(move |l| l.get("kind").and_then(Value::as_str) == Some(kind))
+    }
+
+    /// The sum of the numbers that steps have under `key`.
+    pub fn total(&self, key: &str) -> f64 {
+        self.lines("step").filter_map(|l| number(l, key)).filter(|x| x.is_finite()).sum()
+    }
+
     /// How it went, in a few numbers.
     pub fn summary(&self) -> Summary {
-        let of =
-            |kind: &'static str| self.log.iter().filter(move |l| l.get("kind").and_then(Value::as_str) == Some(kind));
-        let number = |l: &Fields, key: &str| l.get(key).and_then(from_json);
-        let sum = |key: &str| of("step").filter_map(|l| number(l, key)).filter(|x| x.is_finite()).sum::<f64>();
-        let (tokens, seconds) = (sum("tokens"), sum("seconds"));
-        let vals = || self.log.iter().filter_map(|l| Some((l.get("step")?.as_u64()?, number(l, "val_loss")?)));
-        let best = vals().filter(|v| v.1.is_finite()).reduce(|best, v| if v.1 < best.1 { v } else { best });
+        let (tokens, seconds) = (self.total("tokens"), self.total("seconds"));
+        let curve = Curve::from_log(&self.log);
+        let best = curve.best();
         let word = |v: Option<&Value>| v.and_then(Value::as_str).map(String::from);
         Summary {
             name: self.name(),
@@ -113,15 +120,12 @@ impl Opened {
             began: self.record.sessions.first().map(|s| s.began.clone()),
             model: word(self.notes.get("model").and_then(|m| m.get("name")))
                 .or_else(|| word(self.settings.get("model"))),
-            steps: of("step").count(),
-            epochs: of("epoch").count(),
-            train_loss: of("epoch")
-                .filter_map(|l| number(l, "train_loss"))
-                .next_back()
-                .or_else(|| of("step").filter_map(|l| number(l, "loss")).next_back()),
-            val_loss: vals().next_back().map(|v| v.1),
-            best_val_loss: best.map(|v| v.1),
-            best_step: best.map(|v| v.0),
+            steps: self.lines("step").count(),
+            epochs: curve.epochs.len(),
+            train_loss: curve.epochs.iter().rev().find_map(|e| e.train_loss).or_else(|| curve.loss.last().map(|p| p.1)),
+            val_loss: curve.val_loss.last().map(|p| p.1),
+            best_val_loss: best.map(|p| p.1),
+            best_step: best.map(|p| p.0 as u64),
             tokens,
             seconds,
             tokens_per_s: (seconds > 0.0).then(|| tokens / seconds),
@@ -130,18 +134,27 @@ impl Opened {
     }
 }
 
+fn number(line: &Fields, key: &str) -> Option<f64> {
+    line.get(key).and_then(from_json)
+}
+
 /// The runs in `root`, oldest first: its folders that have a record, and those of one level below. A run that cannot be
 /// read is its error.
 pub fn list(root: &Path) -> Vec<(PathBuf, Result<Opened>)> {
-    let mut dirs = Vec::new();
-    find(root, 2, &mut dirs);
-    let mut runs: Vec<_> = dirs.into_iter().map(|dir| (dir.clone(), Opened::read(&dir))).collect();
+    let mut runs: Vec<_> = dirs(root).into_iter().map(|dir| (dir.clone(), Opened::read(&dir))).collect();
     let began = |r: &(PathBuf, Result<Opened>)| {
         let began = r.1.as_ref().ok().and_then(|o| o.record.sessions.first().map(|s| s.began.clone()));
         (began.unwrap_or_default(), r.0.clone())
     };
     runs.sort_by_key(began);
     runs
+}
+
+/// Where the runs in `root` lie, read or not.
+pub fn dirs(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    find(root, 2, &mut found);
+    found
 }
 
 fn find(root: &Path, depth: usize, found: &mut Vec<PathBuf>) {
@@ -157,15 +170,7 @@ fn find(root: &Path, depth: usize, found: &mut Vec<PathBuf>) {
 
 /// Whether a process holds the run. Nothing is written to find out: a run may lie where nobody may write.
 fn held(dir: &Path) -> bool {
-    dir.join(super::lock::LOCK_FILE).is_file() && Lock::is_taken(dir)
-}
-
-fn json(path: &Path) -> Result<Value> {
-    if !path.exists() {
-        return Ok(Value::Object(Map::new()));
-    }
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::format(path, format!("not JSON: {e}")))
+    dir.join(LOCK_FILE).is_file() && Lock::is_taken(dir)
 }
 
 #[cfg(test)]

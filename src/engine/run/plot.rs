@@ -18,7 +18,7 @@ pub fn write_all(dir: &Path, curve: &Curve) -> Result<Vec<PathBuf>> {
     }
     let mut files = Vec::new();
     for (file, figure) in figures {
-        for (ending, bytes) in [("svg", figure.svg().into_bytes()), ("png", figure.png())] {
+        for (ending, bytes) in [("svg", figure.svg().into_bytes()), ("png", figure.png()?)] {
             let path = dir.join(format!("{file}.{ending}"));
             write_atomic(&path, &bytes)?;
             files.push(path);

@@ -291,7 +291,10 @@ fn trend(loss: &[f64]) -> (Trend, f64) {
     }
     let (before, last) = (&loss[loss.len() - 2 * quarter..loss.len() - quarter], &loss[loss.len() - quarter..]);
     let change = mean(last) - mean(before);
-    let square = |part: &[f64]| part.iter().map(|x| (x - mean(part)).powi(2)).sum::<f64>();
+    let square = |part: &[f64]| {
+        let mean = mean(part);
+        part.iter().map(|x| (x - mean).powi(2)).sum::<f64>()
+    };
     let freedom = (2 * quarter).saturating_sub(2).max(1) as f64;
     let variance = (square(before) + square(last)) / freedom;
     let error = (2.0 * variance / quarter as f64).sqrt();

@@ -3,7 +3,8 @@
 
 use super::atomic::write_atomic;
 use crate::engine::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -75,15 +76,7 @@ impl Record {
     /// The record in `dir`; `None` if `dir` holds no run.
     pub fn read(dir: &Path) -> Result<Option<Record>> {
         let path = dir.join(RECORD_FILE);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(e) => return Err(Error::io(&path)(e)),
-        };
-        let record: Record = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::format(&path, format!("not the record of a run: {e}")))?;
+        let Some(record) = read_json::<Record>(&path)? else { return Ok(None) };
         if record.format != FORMAT {
             let message = format!("format `{}`; this program reads `{FORMAT}`", record.format);
             return Err(Error::format(&path, message));
@@ -103,6 +96,16 @@ pub(super) fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(value).map_err(|e| Error::config(format!("cannot be written as JSON: {e}")))?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// The JSON file at `path`, as `T`; `None` if there is none.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) => return Err(Error::io(path)(e)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::format(path, format!("not the JSON of a run: {e}")))
 }
 
 /// Now, UTC, as 2026-01-31T12:00:00Z.

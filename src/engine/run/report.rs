@@ -2,42 +2,40 @@
 
 use super::curve::Curve;
 use super::number::from_json;
-use super::plot;
+use super::open::Opened;
 use super::reading::Reading;
-use super::record::{Record, Status};
-use super::{LOG_FILE, NOTES_FILE, SETTINGS_FILE, log};
+use super::record::Status;
+use super::{LOG_FILE, log, plot};
+use crate::engine::Result;
+use crate::engine::figure::Figure as Drawing;
 use crate::engine::report::{Answer, Answers, Figure, Report, Table, shown};
-use crate::engine::{Error, Result};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Writes the report into the run directory `dir`; returns the path of its HTML file.
+/// Writes the report of `run`, whose curve is `curve`, into its directory; returns the path of its HTML file.
 ///
 /// # Errors
-/// If the run's own files cannot be read, or the report not written.
-pub fn write(dir: &Path) -> Result<PathBuf> {
-    let name = dir.file_name().map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned());
-    let lines = log::read(dir.join(LOG_FILE))?;
-    let notes = object(&dir.join(NOTES_FILE))?;
-    let settings = object(&dir.join(SETTINGS_FILE))?;
+/// The file system.
+pub fn write(run: &Opened, curve: &Curve) -> Result<PathBuf> {
+    let name = run.name();
     let mut report = Report::new(format!("Run {name}"), "");
     report.section("Summary");
-    report.table(summary(dir, &lines, &notes)?)?;
+    report.table(summary(run, curve))?;
 
-    let curve = Curve::from_log(&lines);
     report.section("Loss");
-    let figure = |drawn: crate::engine::figure::Figure, caption: &str, file: &str| Figure {
-        svg: drawn.svg(),
+    // The SVG itself is in the file.
+    let figure = |drawn: Drawing, caption: &str, file: &str| Figure {
         html: drawn.html(),
         caption: caption.into(),
         source: format!("`{LOG_FILE}`"),
         file: Some(file.into()),
+        ..Figure::default()
     };
-    report.figure(figure(plot::loss_figure(&curve, &name), "Training and validation loss.", "loss.svg"));
+    report.figure(figure(plot::loss_figure(curve, &name), "Training and validation loss.", "loss.svg"));
     if !curve.loss.is_empty() {
-        report.text(Reading::of(&lines).sentences().join(" "), false);
+        report.text(Reading::of(&run.log).sentences().join(" "), false);
     }
-    let epochs: Vec<_> = lines.iter().filter(|l| is(l, "epoch")).collect();
+    let epochs: Vec<_> = run.lines("epoch").collect();
     if !epochs.is_empty() {
         let titles = ["epoch", "training loss", "validation loss", "label tokens", "seconds", "peak MiB"];
         let keys = ["epoch", "train_loss", "val_loss", "label_tokens", "seconds", "peak_mib"];
@@ -51,14 +49,14 @@ pub fn write(dir: &Path) -> Result<PathBuf> {
     }
     if curve.has_optimizer() {
         report.section("Learning rate and gradient norm");
-        let drawn = plot::optim_figure(&curve, &name);
+        let drawn = plot::optim_figure(curve, &name);
         report.figure(figure(drawn, "Learning rate, and the gradient's norm before clipping.", "optim.svg"));
     }
-    if let Some(samples) = samples(&notes) {
+    if let Some(samples) = samples(&run.notes) {
         report.section("Answers before and after");
         report.answers(samples);
     }
-    for (key, value) in notes.iter().filter(|(k, _)| !["before", "after"].contains(&k.as_str())) {
+    for (key, value) in run.notes.iter().filter(|(k, _)| !["before", "after"].contains(&k.as_str())) {
         report.section(format!("Note: {key}"));
         match value {
             Value::Object(map) => report.table(pairs(map))?,
@@ -66,48 +64,44 @@ pub fn write(dir: &Path) -> Result<PathBuf> {
         }
     }
     report.section("Settings");
-    report.table(pairs(&settings))?;
-    report.save(dir)
+    match &run.settings {
+        Value::Object(map) => report.table(pairs(map))?,
+        other => report.text(shown(other), false),
+    }
+    report.save(&run.dir)
 }
 
-fn summary(dir: &Path, lines: &[log::Fields], notes: &Map<String, Value>) -> Result<Table> {
-    let record = Record::read(dir)?;
-    let steps: Vec<_> = lines.iter().filter(|l| is(l, "step")).collect();
-    let number = |l: &log::Fields, key: &str| l.get(key).and_then(from_json);
-    let total = |key: &str| steps.iter().filter_map(|l| number(l, key)).sum::<f64>();
-    let peak = lines.iter().filter_map(|l| number(l, "peak_mib")).fold(0.0, f64::max);
-    let val: Vec<f64> = lines.iter().filter_map(|l| number(l, "val_loss")).collect();
+fn summary(run: &Opened, curve: &Curve) -> Table {
+    let s = run.summary();
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut row = |what: &str, value: String| rows.push([what.to_string(), value]);
-    if let Some(record) = record {
-        let state = if record.status == Status::Finished { "finished" } else { "not finished" };
-        row("state", format!("{state}, {} session(s), host {}", record.sessions.len(), record.host));
-        if let Some(session) = record.sessions.first() {
-            row("began", session.began.clone());
-        }
+    let state = if run.record.status == Status::Finished { "finished" } else { "not finished" };
+    row("state", format!("{state}, {} session(s), host {}", run.record.sessions.len(), run.record.host));
+    if let Some(began) = s.began {
+        row("began", began);
     }
-    if let Some(Value::Object(model)) = notes.get("model") {
+    if let Some(Value::Object(model)) = run.notes.get("model") {
         for (key, value) in model {
             row(&format!("model {key}"), shown(value));
         }
     }
-    row("optimizer steps", steps.len().to_string());
-    let skipped = steps.iter().filter(|l| l.get("skipped") == Some(&Value::Bool(true))).count();
+    row("optimizer steps", s.steps.to_string());
+    let skipped = run.lines("step").filter(|l| l.get("skipped") == Some(&Value::Bool(true))).count();
     if skipped > 0 {
         row("steps skipped (inf or NaN)", skipped.to_string());
     }
-    row("input tokens", format!("{}", total("tokens")));
-    row("label tokens", format!("{}", total("label_tokens")));
-    if total("seconds") > 0.0 {
-        row("input tokens per second, in steps", format!("{:.1}", total("tokens") / total("seconds")));
+    row("input tokens", s.tokens.to_string());
+    row("label tokens", run.total("label_tokens").to_string());
+    if let Some(speed) = s.tokens_per_s {
+        row("input tokens per second, in steps", format!("{speed:.1}"));
     }
-    row("peak heap memory", format!("{peak:.1} MiB"));
-    if let (Some(first), Some(last)) = (val.first(), val.last()) {
-        row("validation loss", format!("{first:.4} -> {last:.4}"));
-        row("validation perplexity", format!("{:.2} -> {:.2}", first.exp(), last.exp()));
+    row("peak heap memory", format!("{:.1} MiB", s.peak_mib.unwrap_or(0.0)));
+    if let (Some(first), Some(last)) = (curve.val_loss.first(), curve.val_loss.last()) {
+        row("validation loss", format!("{:.4} -> {:.4}", first.1, last.1));
+        row("validation perplexity", format!("{:.2} -> {:.2}", first.1.exp(), last.1.exp()));
     }
     let rows = rows.into_iter().map(|row| row.map(Value::String).to_vec()).collect();
-    Ok(Table { columns: vec!["what".into(), "value".into()], rows, ..Table::default() })
+    Table { columns: vec!["what".into(), "value".into()], rows, ..Table::default() }
 }
 
 /// `notes.before` and `notes.after` side by side: arrays of maps with `set`, `prompt`, `reference`, `answer`.
@@ -133,18 +127,6 @@ fn samples(notes: &Map<String, Value>) -> Option<Answers> {
 fn pairs(map: &Map<String, Value>) -> Table {
     let rows = map.iter().map(|(k, v)| vec![Value::String(k.clone()), Value::String(shown(v))]).collect();
     Table { columns: vec!["name".into(), "value".into()], rows, ..Table::default() }
-}
-
-fn is(line: &log::Fields, kind: &str) -> bool {
-    line.get("kind").and_then(Value::as_str) == Some(kind)
-}
-
-fn object(path: &Path) -> Result<Map<String, Value>> {
-    if !path.exists() {
-        return Ok(Map::new());
-    }
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::format(path, format!("not a JSON object: {e}")))
 }
 
 #[cfg(test)]

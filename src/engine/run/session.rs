@@ -4,7 +4,8 @@ use super::dir::{self, Policy};
 use super::lock::Lock;
 use super::log::{Fields, Log, LogPosition};
 use super::meter::{Clock, Meter, SystemClock, peak_mib};
-use super::record::{Record, pretty};
+use super::open::Opened;
+use super::record::{Record, Status, pretty, read_json};
 use super::tensorboard::{self, Events};
 use super::{
     CSV_FILE, LOG_FILE, NOTES_FILE, REPEAT_FILE, SETTINGS_FILE, STATE_FILE, atomic::write_atomic, curve::Curve, number,
@@ -60,14 +61,16 @@ impl Run {
             None => Record::new(asked.file_name().unwrap_or_default().to_string_lossy()),
             Some(mut record) => {
                 // Everything is read and checked before anything is changed.
-                settings::check_same(&dir, &read_json(&dir.join(SETTINGS_FILE))?, &settings, may_change)?;
-                if dir.join(NOTES_FILE).exists() {
-                    notes = read_json(&dir.join(NOTES_FILE))?;
-                }
+                let path = dir.join(SETTINGS_FILE);
+                let missing = || Error::format(&path, "is missing: what the run was started with cannot be compared");
+                let before: Value = read_json(&path)?.ok_or_else(missing)?;
+                settings::check_same(&dir, &before, &settings, may_change)?;
+                notes = read_json(&dir.join(NOTES_FILE))?.unwrap_or_default();
                 match load_state(&dir)? {
                     Some((state, at)) => (saved, position) = (Some(state), at),
                     // A run that logs nothing, and keeps its results as notes, has lost nothing.
                     None if std::fs::metadata(dir.join(LOG_FILE)).is_ok_and(|log| log.len() == 0) => {}
+                    None if record.status == Status::Finished => {}
                     None => notices.push(format!("{} had saved no state: it begins from its start", dir.display())),
                 }
                 record.resume(position.step);
@@ -98,7 +101,7 @@ impl Run {
     /// Errors: the file system.
     pub fn write_events(&mut self) -> Result<()> {
         let mut events = Events::begin(&self.dir, self.log.step())?;
-        let settings: Value = read_json(&self.dir.join(SETTINGS_FILE))?;
+        let settings: Value = read_json(&self.dir.join(SETTINGS_FILE))?.unwrap_or_default();
         events.text("settings", &tensorboard::markdown(&settings), self.log.step())?;
         self.events = Some(events);
         Ok(())
@@ -248,12 +251,13 @@ impl Run {
         Ok(files)
     }
 
-    /// Writes `report.md` and `report.html`, curves included; returns the path of the latter.
+    /// Writes the report in its three forms, the curves and `log.csv`; returns the path of `report.html`.
     pub fn report(&mut self) -> Result<PathBuf> {
-        self.plot()?;
-        let lines = super::log::read(self.dir.join(LOG_FILE))?;
-        write_atomic(self.dir.join(CSV_FILE), &super::table::csv(&lines)?)?;
-        let html = report::write(&self.dir)?;
+        let run = Opened::read(&self.dir)?;
+        let curve = Curve::from_log(&run.log);
+        plot::write_all(&self.dir, &curve)?;
+        write_atomic(self.dir.join(CSV_FILE), &super::table::csv(&run.log)?)?;
+        let html = report::write(&run, &curve)?;
         self.meter.mark();
         Ok(html)
     }
@@ -278,11 +282,6 @@ fn load_state(dir: &Path) -> Result<Option<(RunState, LogPosition)>> {
     let position = serde_json::from_value(part("log"))
         .map_err(|e| Error::format(&path, format!("not the state of a run: log position: {e}")))?;
     Ok(Some((RunState { tensors, meta: part("script") }, position)))
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::format(path, format!("not JSON: {e}")))
 }
 
 fn thousandths(x: f64) -> Value {

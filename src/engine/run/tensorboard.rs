@@ -10,14 +10,14 @@ use super::number::from_json;
 use crate::engine::{Error, Result};
 use serde_json::Value;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How the name of every event file begins: TensorBoard finds them by it.
 pub const PREFIX: &str = "events.out.tfevents.";
 
-/// An event file under way. Each line of the log is one write.
+/// An event file under way. Each line of the log is one write, which is not waited for on the disk.
 #[derive(Debug)]
 pub struct Events {
     path: PathBuf,
@@ -33,13 +33,20 @@ impl Events {
     pub fn begin(dir: &Path, step: u64) -> Result<Events> {
         // A number behind the second keeps two sessions of one second apart; files are read in the order of their names.
         let second = now() as u64;
-        let path = (0..1000).map(|n| dir.join(format!("{PREFIX}{second:010}.{n:03}.host"))).find(|p| !p.exists());
-        let path = path.unwrap_or_else(|| dir.join(format!("{PREFIX}{second:010}.host")));
-        let file = File::create(&path).map_err(Error::io(&path))?;
+        let mut number = 0u64;
+        let (path, file) = loop {
+            let path = dir.join(format!("{PREFIX}{second:010}.{number:03}.host"));
+            match File::create_new(&path) {
+                Ok(file) => break (path, file),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
+                Err(e) => return Err(Error::io(&path)(e)),
+            }
+        };
         let mut events = Events { path, file };
         events.write(0, bytes(3, b"brain.Event:2"))?;
         let started = [varint(1, 1), Vec::new()].concat(); // SessionLog { status: START }
-        events.write(step, bytes(7, &started))?;
+        // It forgets this step too, whose numbers the log keeps: so the next one is named.
+        events.write(step.saturating_add(1), bytes(7, &started))?;
         Ok(events)
     }
 
@@ -224,7 +231,7 @@ mod tests {
         assert_eq!(records.len(), 4);
         assert_eq!(field(&records[0], 3), b"brain.Event:2");
         assert_eq!(field(&field(&records[1], 7), 1), 1u64.to_le_bytes());
-        assert_eq!(field(&records[1], 2), 300u64.to_le_bytes());
+        assert_eq!(field(&records[1], 2), 301u64.to_le_bytes());
         let values: Vec<(String, f32)> = fields(&field(&records[2], 5))
             .iter()
             .map(|(_, v)| {

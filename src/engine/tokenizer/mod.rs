@@ -24,6 +24,10 @@ use std::path::Path;
 use std::sync::Arc;
 use tokenizers::AddedToken;
 
+/// Tokens that end a turn: chat models are often trained to end it with another than their configuration names.
+const TURN_ENDS: [&str; 7] =
+    ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>"];
+
 /// Ids of the tokens with a meaning, as far as a file names them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SpecialIds {
@@ -43,6 +47,8 @@ struct Inner {
     pipeline: tokenizers::Tokenizer,
     vocab_size: usize,
     ids: SpecialIds,
+    /// Ids of [`TURN_ENDS`], in no order; asked for every token of a set.
+    turn_ends: Vec<u32>,
     add_bos: bool,
     chat_template: Option<String>,
 }
@@ -64,10 +70,12 @@ impl Tokenizer {
         ids.eos.retain(|id| (*id as usize) < vocab_size && seen.insert(*id));
         ids.bos = ids.bos.filter(|id| (*id as usize) < vocab_size);
         ids.pad = ids.pad.filter(|id| (*id as usize) < vocab_size);
+        let turn_ends = TURN_ENDS.iter().filter_map(|piece| parts.pipeline.token_to_id(piece)).collect();
         Tokenizer(Arc::new(Inner {
             pipeline: parts.pipeline,
             vocab_size,
             ids,
+            turn_ends,
             add_bos: parts.add_bos,
             chat_template: parts.chat_template,
         }))
@@ -252,10 +260,7 @@ impl Tokenizer {
 
     /// Whether this token ends what one side of a conversation says.
     pub fn ends_turn(&self, id: u32) -> bool {
-        // Chat models are often trained to end a turn with another token than their configuration names.
-        const KNOWN: &[&str] =
-            &["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>", "</s>"];
-        self.stop_ids().contains(&id) || self.piece(id).is_some_and(|piece| KNOWN.contains(&piece.as_str()))
+        self.stop_ids().contains(&id) || self.0.turn_ends.contains(&id)
     }
 
     /// A hash of everything that ids and chat templates depend on: two tokenizers with one fingerprint encode alike.
@@ -263,7 +268,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Config`] if the vocabulary cannot be written down.
     pub fn fingerprint(&self) -> Result<[u8; 32]> {
-        let Inner { pipeline, vocab_size: _, ids, add_bos, chat_template } = &*self.0;
+        let Inner { pipeline, vocab_size: _, ids, turn_ends: _, add_bos, chat_template } = &*self.0;
         let pipeline = guarded("saving the tokenizer", || pipeline.to_string(false))?;
         let rest = format!("{ids:?} {add_bos} {chat_template:?} ");
         Ok(Sha256::new().chain_update(rest).chain_update(pipeline).finalize().into())

@@ -9,11 +9,11 @@ pub(super) use layout::{brief, painted, value};
 pub(super) use plot::plot;
 pub(super) use table::{cut, table};
 
+use crate::engine::number::grouped;
+
 /// 12345 as `12,345`.
 pub(super) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
-    groups.join(",")
+    grouped(&n.to_string())
 }
 
 /// Bytes, in the unit that leaves one to four digits before the point.

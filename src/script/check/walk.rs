@@ -6,7 +6,7 @@ use super::text;
 use super::types::Type;
 use super::unit::{self, Function, Unit};
 use super::{CERTAIN, Checker, near_help};
-use crate::script::{Diagnostic, Place, catalog::Signature, explain::habits, locate};
+use crate::script::{Diagnostic, Place, explain::habits, locate};
 use rhai::{ASTFlags, Expr, Position, Stmt, StmtBlock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -402,8 +402,7 @@ impl<'a> Walk<'a> {
         let method = self.cx.library.has_module(name);
         let names = self.scopes.names();
         let path = locate::path(&self.place(at), self.cx.sources());
-        let all: Vec<Signature> = self.cx.library.all().map(|n| n.signature.clone()).collect();
-        let habit = habits::variable(name, &path, &all);
+        let habit = habits::variable(name, &path, self.cx.library.all().map(|n| &n.signature));
         let help = match (hidden, constant) {
             (_, true) => Some(format!("functions see constants of the script as `global::{name}`")),
             (true, _) => Some(format!(

@@ -117,12 +117,16 @@ pub(in crate::script) fn operator(name: &str, args: &[String]) -> Option<String>
 }
 
 /// The advice for a variable `name` that begins the dotted `path` in the text.
-pub(in crate::script) fn variable(name: &str, path: &[String], all: &[Signature]) -> Option<String> {
+pub(in crate::script) fn variable<'a>(
+    name: &str,
+    path: &[String],
+    all: impl Iterator<Item = &'a Signature>,
+) -> Option<String> {
     let last = path.last().map_or("", String::as_str);
     let ours = || {
         let last = MEMBERS.iter().find(|(theirs, _)| *theirs == last).map_or(last, |(_, ours)| ours);
         let named = |s: &&Signature| s.callable() && s.name.eq_ignore_ascii_case(last) && s.origin == Origin::Host;
-        let found = all.iter().filter(named).min_by_key(|s| s.namespace.len())?;
+        let found = all.filter(named).min_by_key(|s| s.namespace.len())?;
         let object = found.object().filter(|_| found.namespace.is_empty());
         Some(match object {
             Some(of) => format!("here it is a method of {of}: `x.{}(..)`", found.name),

@@ -48,7 +48,7 @@ pub(super) fn variable(name: &str, at: Option<&Place>, file: &str, function: Opt
     if at.is_some_and(|at| locate::follows(at, "import", cx.sources)) {
         return d.with_help(spelling::IMPORT);
     }
-    if let Some(help) = habits::variable(name, &path, &all) {
+    if let Some(help) = habits::variable(name, &path, all.iter()) {
         return d.with_help(help);
     }
     if all.iter().any(|s| s.name == name && s.callable()) {

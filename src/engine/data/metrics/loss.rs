@@ -10,10 +10,7 @@ pub struct MeanLoss {
 impl MeanLoss {
     /// Adds a batch: its mean loss over `tokens` predicted labels. A batch without any changes nothing.
     pub fn add(&mut self, mean: f64, tokens: usize) {
-        if tokens > 0 {
-            self.sum += mean * tokens as f64;
-            self.tokens += tokens as u64;
-        }
+        self.add_sum(mean * tokens as f64, tokens);
     }
 
     /// Adds a batch by the sum of its losses over `tokens` predicted labels.

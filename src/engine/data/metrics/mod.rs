@@ -9,9 +9,9 @@ pub mod porter;
 pub mod rouge;
 
 pub use chrf::Chrf;
-pub use exact::{Normal, exact_match};
+pub use exact::Normal;
 pub use loss::MeanLoss;
-pub use rouge::{Rouge, rouge_l};
+pub use rouge::Rouge;
 
 /// Whether Python's `str.split()` and `str.strip()` take `c` for white space.
 pub fn python_space(c: char) -> bool {

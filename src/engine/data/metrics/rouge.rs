@@ -56,12 +56,6 @@ pub fn scores(answer: &str, reference: &str, stemming: bool) -> Result<Scores> {
     })
 }
 
-/// ROUGE-L of `answer` against `reference`, without stemming.
-pub fn rouge_l(answer: &str, reference: &str) -> Rouge {
-    let (a, r) = (words(answer, false), words(reference, false));
-    Rouge::new(common(&a, &r), a.len(), r.len())
-}
-
 /// `rouge-score`'s words: lower case, then every run of ASCII letters and digits, those of more than three letters
 /// without their endings if asked.
 fn words(text: &str, stemming: bool) -> Vec<String> {

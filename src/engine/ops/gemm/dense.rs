@@ -54,9 +54,7 @@ pub trait Element: Copy + Send + Sync + 'static {
     /// # Panics
     /// If a slice does not have the size that `form` and `size` give it: callers have checked shapes.
     fn product(form: Form, size: Size, a: &[Self], b: &[Self], c: &mut [Self], update: Update);
-    /// Whether this machine has a kernel for the type, so that [`Element::product`] is the fastest way.
-    fn supported() -> bool;
-    /// Bytes that [`Element::product`] takes beside its operands; 0 where it leaves that to the `gemm` crate.
+    /// Bytes that [`Element::product`] takes beside its operands, as far as they are ours and not the `gemm` crate's.
     fn scratch(form: Form, size: Size) -> usize;
 }
 
@@ -86,10 +84,6 @@ impl Element for f32 {
         portable(form, size, a, b, c, update);
     }
 
-    fn supported() -> bool {
-        true
-    }
-
     fn scratch(form: Form, size: Size) -> usize {
         #[cfg(target_arch = "x86_64")]
         if super::avx512::f32_supported() {
@@ -114,13 +108,6 @@ impl Element for bf16 {
         let mut sum = wide(c);
         portable(form, size, &wide(a), &wide(b), &mut sum, update);
         c.par_iter_mut().zip(&sum).for_each(|(c, s)| *c = bf16::from_f32(*s));
-    }
-
-    fn supported() -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return super::avx512::bf16_supported();
-        #[cfg(not(target_arch = "x86_64"))]
-        false
     }
 
     fn scratch(form: Form, size: Size) -> usize {

@@ -70,57 +70,91 @@ impl FromF32 for Bf16 {
 /// Registers of sums for each row: enough to hide the latency of the additions.
 const CHAINS: usize = 4;
 
-#[target_feature(enable = "avx512f")]
-unsafe fn row_f32(a: &[f32], b: &[f32], m: usize) -> [f32; ROWS] {
+/// What differs between the element types.
+///
+/// # Safety
+/// Every function needs the processor features that `avx512`'s `supported` functions ask for.
+trait Terms {
+    type T;
+    /// A register of [`Terms::COUNT`] terms.
+    type V: Copy;
+    const COUNT: usize;
+    /// The first `count` terms from `x` on, zeros behind them.
+    unsafe fn load(x: *const Self::T, count: usize) -> Self::V;
+    /// `sums + x * y`.
+    unsafe fn multiply_add(sums: __m512, x: Self::V, y: Self::V) -> __m512;
+}
+
+impl Terms for f32 {
+    type T = f32;
+    type V = __m512;
+    const COUNT: usize = 16;
+
+    #[inline(always)]
+    unsafe fn load(x: *const f32, count: usize) -> __m512 {
+        // SAFETY: the caller's; the mask leaves out what is past `count`.
+        unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as __mmask16, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sums: __m512, x: __m512, y: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe { _mm512_fmadd_ps(x, y, sums) }
+    }
+}
+
+impl Terms for Bf16 {
+    type T = Bf16;
+    type V = __m512bh;
+    const COUNT: usize = 32;
+
+    #[inline(always)]
+    unsafe fn load(x: *const Bf16, count: usize) -> __m512bh {
+        let mask = ((1u64 << count) - 1) as __mmask32;
+        // SAFETY: the caller's; the mask leaves out what is past `count`. The types transmuted are 64 bytes each.
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_maskz_loadu_epi16(mask, x.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sums: __m512, x: __m512bh, y: __m512bh) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe { _mm512_dpbf16_ps(sums, x, y) }
+    }
+}
+
+/// The products of one row of `b` with `m` rows of `a`.
+#[inline(always)]
+unsafe fn row<K: Terms>(a: &[K::T], b: &[K::T], m: usize) -> [f32; ROWS] {
     let k = b.len();
     let mut out = [0.0; ROWS];
     for (i, out) in out.iter_mut().enumerate().take(m) {
         let a = &a[i * k..(i + 1) * k];
-        let mut sums = [_mm512_setzero_ps(); CHAINS];
-        for block in (0..k).step_by(16 * CHAINS) {
-            for (chain, sum) in sums.iter_mut().enumerate() {
-                let at = (block + 16 * chain).min(k);
-                let mask = ((1u32 << (k - at).min(16)) - 1) as __mmask16;
-                // SAFETY: the mask leaves out what is past the end of the rows.
-                unsafe {
-                    let x = _mm512_maskz_loadu_ps(mask, a.as_ptr().add(at));
-                    let y = _mm512_maskz_loadu_ps(mask, b.as_ptr().add(at));
-                    *sum = _mm512_fmadd_ps(x, y, *sum);
+        // SAFETY: the caller's; a load ends where the rows do.
+        unsafe {
+            let mut sums = [_mm512_setzero_ps(); CHAINS];
+            for block in (0..k).step_by(K::COUNT * CHAINS) {
+                for (chain, sums) in sums.iter_mut().enumerate() {
+                    let at = (block + K::COUNT * chain).min(k);
+                    let count = (k - at).min(K::COUNT);
+                    let (x, y) = (K::load(a.as_ptr().add(at), count), K::load(b.as_ptr().add(at), count));
+                    *sums = K::multiply_add(*sums, x, y);
                 }
             }
+            let pairs = [_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])];
+            *out = _mm512_reduce_add_ps(_mm512_add_ps(pairs[0], pairs[1]));
         }
-        *out = total(sums);
     }
     out
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn row_f32(a: &[f32], b: &[f32], m: usize) -> [f32; ROWS] {
+    // SAFETY: the caller's.
+    unsafe { row::<f32>(a, b, m) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn row_bf16(a: &[Bf16], b: &[Bf16], m: usize) -> [f32; ROWS] {
-    let k = b.len();
-    let mut out = [0.0; ROWS];
-    for (i, out) in out.iter_mut().enumerate().take(m) {
-        let a = &a[i * k..(i + 1) * k];
-        let mut sums = [_mm512_setzero_ps(); CHAINS];
-        for block in (0..k).step_by(32 * CHAINS) {
-            for (chain, sum) in sums.iter_mut().enumerate() {
-                let at = (block + 32 * chain).min(k);
-                let mask = ((1u64 << (k - at).min(32)) - 1) as __mmask32;
-                // SAFETY: the mask leaves out what is past the end of the rows; the types transmuted are 64 bytes each.
-                unsafe {
-                    let load = |p: *const Bf16| {
-                        std::mem::transmute::<__m512i, __m512bh>(_mm512_maskz_loadu_epi16(mask, p.add(at).cast()))
-                    };
-                    *sum = _mm512_dpbf16_ps(*sum, load(a.as_ptr()), load(b.as_ptr()));
-                }
-            }
-        }
-        *out = total(sums);
-    }
-    out
-}
-
-#[target_feature(enable = "avx512f")]
-fn total(sums: [__m512; CHAINS]) -> f32 {
-    let pairs = [_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])];
-    _mm512_reduce_add_ps(_mm512_add_ps(pairs[0], pairs[1]))
+    // SAFETY: the caller's.
+    unsafe { row::<Bf16>(a, b, m) }
 }

@@ -52,7 +52,6 @@ pub fn gemm<T: Scalar>(
     rhs: Mat<'_, T>,
     factor: T,
     accumulate: bool,
-    _parallel: bool,
 ) {
     let (m, n) = (lhs.rows, rhs.cols);
     assert_eq!(lhs.cols, rhs.rows, "inner dimensions");
@@ -129,7 +128,7 @@ mod tests {
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [2, 3]
         let b = [1.0, 0.0, 2.0, 1.0, 0.0, 3.0]; // [2, 3], used as its transpose [3, 2]
         let mut c = [10.0; 6]; // [2, 2] in rows of 3
-        gemm(&mut c, 3, Mat::new(&a, 2, 3, 3), Mat::new(&b, 2, 3, 3).t(), 2.0, true, false);
+        gemm(&mut c, 3, Mat::new(&a, 2, 3, 3), Mat::new(&b, 2, 3, 3).t(), 2.0, true);
         assert_eq!(c, [24.0, 30.0, 10.0, 42.0, 54.0, 10.0]);
     }
 }

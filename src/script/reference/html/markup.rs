@@ -18,10 +18,7 @@ impl Links {
     }
 }
 
-/// `text` with the characters that HTML reads otherwise.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
+pub(super) use crate::engine::figure::escape::escape;
 
 /// Paragraphs, lists, tables, headings and code.
 pub(super) fn blocks(text: &str, links: &Links) -> String {

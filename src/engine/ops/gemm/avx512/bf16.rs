@@ -4,22 +4,17 @@
 //! Developer's Manual", volume 2, VDPBF16PS).
 
 use super::super::dense::Update;
-use super::{Kernel, Tile, transpose};
+use super::{Kernel, Tile, first, transpose};
 use half::bf16;
 use std::arch::x86_64::*;
 
 pub(super) struct Bf16Pairs;
 
-/// The first `count <= 16` lanes.
-#[inline(always)]
-fn first(count: usize) -> __mmask16 {
-    ((1u32 << count) - 1) as __mmask16
-}
-
 // `bf16_supported` asks for AVX-512F, BW, VL and BF16.
 impl Kernel for Bf16Pairs {
     type T = bf16;
     type Unit = u32;
+    type Units = __m512bh;
     const PAIR: usize = 2;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -74,35 +69,21 @@ impl Kernel for Bf16Pairs {
     }
 
     #[inline(always)]
-    unsafe fn tile<const R: usize, const Z: usize>(
-        units: usize,
-        mut scalars: *const u8,
-        row: usize,
-        step: usize,
-        mut lanes: *const u32,
-        start: *const f32,
-    ) -> [[__m512; Z]; R] {
-        // SAFETY: the caller's. The two types of the transmutation are 64 bytes each.
-        unsafe {
-            let pairs = |x: __m512i| std::mem::transmute::<__m512i, __m512bh>(x);
-            let mut sums = if start.is_null() {
-                [[_mm512_setzero_ps(); Z]; R]
-            } else {
-                start.cast::<[[__m512; Z]; R]>().read_unaligned()
-            };
-            for _ in 0..units {
-                let l: [__m512bh; Z] = std::array::from_fn(|z| pairs(_mm512_loadu_si512(lanes.add(16 * z).cast())));
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let scalar = pairs(_mm512_set1_epi32(scalars.add(i * row).cast::<i32>().read_unaligned()));
-                    for z in 0..Z {
-                        sums[z] = _mm512_dpbf16_ps(sums[z], scalar, l[z]);
-                    }
-                }
-                lanes = lanes.wrapping_add(16 * Z);
-                scalars = scalars.wrapping_add(step);
-            }
-            sums
-        }
+    unsafe fn scalar(x: *const u8) -> __m512bh {
+        // SAFETY: the caller's; a pair of bf16 is aligned to two bytes. The types of the transmutation are 64 bytes each.
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(x.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn lanes(x: *const u32) -> __m512bh {
+        // SAFETY: as above.
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(x.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sums: __m512, x: __m512bh, y: __m512bh) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe { _mm512_dpbf16_ps(sums, x, y) }
     }
 
     #[inline(always)]

@@ -1,21 +1,16 @@
 //! The f32 kernel.
 
 use super::super::dense::Update;
-use super::{Kernel, Tile, transpose};
+use super::{Kernel, Tile, first, transpose};
 use std::arch::x86_64::*;
 
 pub(super) struct F32;
-
-/// The first `count <= 16` lanes.
-#[inline(always)]
-fn first(count: usize) -> __mmask16 {
-    ((1u32 << count) - 1) as __mmask16
-}
 
 // `f32_supported` asks for AVX-512F.
 impl Kernel for F32 {
     type T = f32;
     type Unit = f32;
+    type Units = __m512;
     const PAIR: usize = 1;
 
     #[target_feature(enable = "avx512f")]
@@ -42,34 +37,21 @@ impl Kernel for F32 {
     }
 
     #[inline(always)]
-    unsafe fn tile<const R: usize, const Z: usize>(
-        units: usize,
-        mut scalars: *const u8,
-        row: usize,
-        step: usize,
-        mut lanes: *const f32,
-        start: *const f32,
-    ) -> [[__m512; Z]; R] {
+    unsafe fn scalar(x: *const u8) -> __m512 {
+        // SAFETY: the caller's; elements of a slice of f32 are aligned.
+        unsafe { _mm512_set1_ps(x.cast::<f32>().read()) }
+    }
+
+    #[inline(always)]
+    unsafe fn lanes(x: *const f32) -> __m512 {
         // SAFETY: the caller's.
-        unsafe {
-            let mut sums = if start.is_null() {
-                [[_mm512_setzero_ps(); Z]; R]
-            } else {
-                start.cast::<[[__m512; Z]; R]>().read_unaligned()
-            };
-            for _ in 0..units {
-                let l: [__m512; Z] = std::array::from_fn(|z| _mm512_loadu_ps(lanes.add(16 * z)));
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let scalar = _mm512_set1_ps(scalars.add(i * row).cast::<f32>().read());
-                    for z in 0..Z {
-                        sums[z] = _mm512_fmadd_ps(scalar, l[z], sums[z]);
-                    }
-                }
-                lanes = lanes.wrapping_add(16 * Z);
-                scalars = scalars.wrapping_add(step);
-            }
-            sums
-        }
+        unsafe { _mm512_loadu_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(sums: __m512, x: __m512, y: __m512) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe { _mm512_fmadd_ps(x, y, sums) }
     }
 
     #[inline(always)]

@@ -6,7 +6,8 @@
 //!
 //! | form | lanes | scalars | the tile of sums is written |
 //! | --- | --- | --- | --- |
-//! | `a b^T` | rows of a, transposed while packed | rows of b, in place | transposed |
+//! | `a b^T`, a has fewer rows | rows of a, transposed while packed | rows of b, in place | transposed |
+//! | `a b^T`, b has fewer rows | rows of b, transposed while packed | rows of a, in place | as it is |
 //! | `a b` | columns of b, copied | rows of a, in place | as it is |
 //! | `a^T b` | columns of b, copied | columns of a, packed | as it is |
 //!
@@ -21,7 +22,8 @@ mod transpose;
 use super::dense::{Form, Size, Update};
 use half::bf16 as Bf16;
 use rayon::prelude::*;
-use std::arch::x86_64::__m512;
+use std::arch::x86_64::{__m512, __mmask16, _mm512_setzero_ps};
+use std::mem::MaybeUninit;
 
 /// Scalars of a tile.
 const R: usize = 14;
@@ -62,6 +64,34 @@ impl<T> Operand<'_, T> {
         assert!(at < self.data.len(), "an operand's element");
         self.data[at..].as_ptr()
     }
+
+    /// Packs `count` vectors from `from` on into `zs` registers a unit.
+    ///
+    /// # Safety
+    /// As [`Kernel`] says; `out` holds `16 * zs` units for each of the sum's.
+    unsafe fn pack<K: Kernel<T = T>>(
+        &self,
+        from: *const T,
+        count: usize,
+        zs: usize,
+        terms: usize,
+        out: &mut [MaybeUninit<K::Unit>],
+    ) {
+        let out = out.as_mut_ptr().cast();
+        // SAFETY: the caller's.
+        unsafe {
+            match self.term {
+                1 => K::pack_rows(from, self.vector, count, zs, terms, out),
+                term => K::pack_cols(from, term, count, zs, terms, out),
+            }
+        }
+    }
+}
+
+/// The first `count <= 16` lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
 }
 
 /// What differs between the element types. A *unit* is what one step of the sum takes: an element of f32, a pair of bf16
@@ -73,7 +103,9 @@ trait Kernel: Sized {
     /// Type of operands and result.
     type T: Copy + Send + Sync;
     /// A packed unit.
-    type Unit: Copy + Default + Send;
+    type Unit: Copy + Send;
+    /// A register of them.
+    type Units: Copy;
     /// Elements of a unit.
     const PAIR: usize;
 
@@ -82,16 +114,12 @@ trait Kernel: Sized {
     unsafe fn pack_rows(x: *const Self::T, vector: usize, lanes: usize, zs: usize, terms: usize, out: *mut Self::Unit);
     /// The same where vectors are adjacent, and terms `term` apart.
     unsafe fn pack_cols(x: *const Self::T, term: usize, lanes: usize, zs: usize, terms: usize, out: *mut Self::Unit);
-    /// The tile's sums on top of `start` (`[R][zs]` registers, null: zeros), over `units` terms. Scalar `i`'s unit `p` is at
-    /// `i * row + p * step` bytes from `scalars`.
-    unsafe fn tile<const R: usize, const Z: usize>(
-        units: usize,
-        scalars: *const u8,
-        row: usize,
-        step: usize,
-        lanes: *const Self::Unit,
-        start: *const f32,
-    ) -> [[__m512; Z]; R];
+    /// One unit, wherever it lies, in every lane.
+    unsafe fn scalar(x: *const u8) -> Self::Units;
+    /// The packed units of 16 lanes.
+    unsafe fn lanes(x: *const Self::Unit) -> Self::Units;
+    /// `sums + x * y`, lane by lane.
+    unsafe fn multiply_add(sums: __m512, x: Self::Units, y: Self::Units) -> __m512;
     /// Writes `count <= 16` elements: `to = factor * sums (+ to)`.
     unsafe fn store(sums: __m512, to: *mut Self::T, count: usize, update: Update);
     /// [`Tile::run`], compiled for the processor features.
@@ -130,13 +158,15 @@ fn product<K: Kernel>(form: Form, size: Size, a: &[K::T], b: &[K::T], c: &mut [K
     }
     let rows = |data, stride| Operand { data, vector: stride, term: 1 };
     let cols = |data, stride| Operand { data, vector: 1, term: stride };
+    let turned = turned(form, size);
     let (lanes, scalars) = match form {
-        Form::Nt => (rows(a, k), rows(b, k)),
+        Form::Nt if turned => (rows(a, k), rows(b, k)),
+        Form::Nt => (rows(b, k), rows(a, k)),
         Form::Nn => (cols(b, n), rows(a, k)),
         Form::Tn => (cols(b, n), cols(a, m)),
     };
-    let (lane_count, scalar_count) = if form == Form::Nt { (m, n) } else { (n, m) };
-    let (lane_stride, scalar_stride) = if form == Form::Nt { (n, 1) } else { (1, n) };
+    let (lane_count, scalar_count) = if turned { (m, n) } else { (n, m) };
+    let (lane_stride, scalar_stride) = if turned { (n, 1) } else { (1, n) };
     let target = Target { data: c.as_mut_ptr(), lane_stride, scalar_stride };
     let groups = lane_count.div_ceil(LANES);
     let chunk = chunk(groups, scalar_count, k.div_ceil(K::PAIR) > TERMS);
@@ -159,9 +189,15 @@ fn product<K: Kernel>(form: Form, size: Size, a: &[K::T], b: &[K::T], c: &mut [K
     });
 }
 
+/// Whether the lanes are rows of the result, not columns: where that leaves less to pack.
+fn turned(form: Form, Size { m, n, .. }: Size) -> bool {
+    form == Form::Nt && m <= n
+}
+
 /// Bytes of all [`Room`]s that exist at once, for elements of which a unit holds `pair`.
-pub(super) fn room(form: Form, Size { m, n, k }: Size, pair: usize) -> usize {
-    let (lanes, scalars) = if form == Form::Nt { (m, n) } else { (n, m) };
+pub(super) fn room(form: Form, size: Size, pair: usize) -> usize {
+    let Size { m, n, k } = size;
+    let (lanes, scalars) = if turned(form, size) { (m, n) } else { (n, m) };
     let (units, groups) = (k.div_ceil(pair), lanes.div_ceil(LANES));
     let chunk = chunk(groups.max(1), scalars, units > TERMS);
     let packed = units.min(TERMS) * lanes.min(LANES).next_multiple_of(16);
@@ -192,12 +228,25 @@ struct Job<'a, K: Kernel> {
     update: Update,
 }
 
-/// What a task needs besides its operands; kept for the thread's next one.
-#[derive(Default)]
+/// What a task needs besides its operands; kept for the thread's next one. Nothing in it is read before it was written.
 struct Room<U> {
-    lanes: Vec<U>,
-    scalars: Vec<U>,
-    sums: Vec<f32>,
+    lanes: Vec<MaybeUninit<U>>,
+    scalars: Vec<MaybeUninit<U>>,
+    sums: Vec<MaybeUninit<f32>>,
+}
+
+impl<U> Default for Room<U> {
+    fn default() -> Self {
+        Room { lanes: Vec::new(), scalars: Vec::new(), sums: Vec::new() }
+    }
+}
+
+/// Gives `buffer` room for `count` elements, whatever they are: filling them with zeros would cost as much as the packing.
+fn make_room<T>(buffer: &mut Vec<MaybeUninit<T>>, count: usize) {
+    buffer.clear();
+    buffer.reserve_exact(count);
+    // SAFETY: there is room for `count`, and what may be uninitialised needs no initialisation.
+    unsafe { buffer.set_len(count) };
 }
 
 impl<K: Kernel> Job<'_, K> {
@@ -206,9 +255,9 @@ impl<K: Kernel> Job<'_, K> {
     unsafe fn run(&self, room: &mut Room<K::Unit>) {
         let units = self.k.div_ceil(K::PAIR);
         let width = self.lane_count.next_multiple_of(16);
-        room.lanes.resize(width * units.min(TERMS), K::Unit::default());
+        make_room(&mut room.lanes, width * units.min(TERMS));
         if units > TERMS {
-            room.sums.resize(LANES * self.scalar_count.next_multiple_of(R), 0.0);
+            make_room(&mut room.sums, LANES * self.scalar_count.next_multiple_of(R));
         }
         for unit in (0..units).step_by(TERMS) {
             let count = TERMS.min(units - unit);
@@ -231,17 +280,19 @@ impl<K: Kernel> Job<'_, K> {
         (lanes.div_ceil(16), lanes)
     }
 
-    unsafe fn pack_panel(&self, panel: usize, unit: usize, units: usize, terms: usize, out: &mut [K::Unit]) {
+    unsafe fn pack_panel(
+        &self,
+        panel: usize,
+        unit: usize,
+        units: usize,
+        terms: usize,
+        out: &mut [MaybeUninit<K::Unit>],
+    ) {
         let (zs, lanes) = self.panel(panel);
         let from = self.lanes.at(self.first_lane + panel * 16 * Z, unit * K::PAIR);
-        let out = out[panel * 16 * Z * units..][..16 * zs * units].as_mut_ptr();
+        let out = &mut out[panel * 16 * Z * units..][..16 * zs * units];
         // SAFETY: the caller's.
-        unsafe {
-            match self.lanes.term {
-                1 => K::pack_rows(from, self.lanes.vector, lanes, zs, terms, out),
-                term => K::pack_cols(from, term, lanes, zs, terms, out),
-            }
-        }
+        unsafe { self.lanes.pack::<K>(from, lanes, zs, terms, out) }
     }
 
     /// All lanes by some scalars, over `units` units from `unit` on.
@@ -258,18 +309,13 @@ impl<K: Kernel> Job<'_, K> {
         let bytes = size_of::<K::Unit>();
         let (row, step) = if in_place { (self.scalars.vector * size_of::<K::T>(), bytes) } else { (bytes, 16 * bytes) };
         if !in_place {
-            room.scalars.resize(BLOCK.div_ceil(R) * 16 * units, K::Unit::default());
+            make_room(&mut room.scalars, BLOCK.div_ceil(R) * 16 * units);
             for (tile, first) in block.clone().step_by(R).enumerate() {
                 let count = R.min(block.end - first);
                 let from = self.scalars.at(self.first_scalar + first, unit * K::PAIR);
-                let out = room.scalars[tile * 16 * units..][..16 * units].as_mut_ptr();
+                let out = &mut room.scalars[tile * 16 * units..][..16 * units];
                 // SAFETY: the caller's; one register holds the tile's scalars.
-                unsafe {
-                    match self.scalars.term {
-                        1 => K::pack_rows(from, self.scalars.vector, count, 1, terms, out),
-                        term => K::pack_cols(from, term, count, 1, terms, out),
-                    }
-                }
+                unsafe { self.scalars.pack::<K>(from, count, 1, terms, out) }
             }
         }
         let total = self.k.div_ceil(K::PAIR);
@@ -283,7 +329,7 @@ impl<K: Kernel> Job<'_, K> {
                     room.scalars[tile * 16 * units..].as_ptr().cast::<u8>()
                 };
                 let sums = if total > TERMS {
-                    room.sums[(first * LANES) + panel * 16 * Z * R..].as_mut_ptr()
+                    room.sums[first * LANES + panel * 16 * Z * R..].as_mut_ptr().cast::<f32>()
                 } else {
                     std::ptr::null_mut()
                 };
@@ -292,7 +338,7 @@ impl<K: Kernel> Job<'_, K> {
                     scalars,
                     row,
                     step,
-                    lanes: room.lanes[panel * 16 * Z * units..].as_ptr(),
+                    lanes: room.lanes[panel * 16 * Z * units..].as_ptr().cast(),
                     lane_count: lanes,
                     first: unit == 0,
                     last: unit + units == total,
@@ -342,14 +388,43 @@ impl<K: Kernel> Tile<K> {
         by_size!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
     }
 
+    /// The sums, with those that `sums` holds. They are returned, and used elsewhere: where anything borrows the array the
+    /// compiler keeps it in memory, at half the speed.
+    ///
+    /// # Safety
+    /// As [`Tile::run`].
+    #[inline(always)]
+    unsafe fn multiply<const ROWS: usize, const ZS: usize>(&self) -> [[__m512; ZS]; ROWS] {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut sums = if self.first {
+                [[_mm512_setzero_ps(); ZS]; ROWS]
+            } else {
+                self.sums.cast::<[[__m512; ZS]; ROWS]>().read_unaligned()
+            };
+            let (mut scalars, mut lanes) = (self.scalars, self.lanes);
+            for _ in 0..self.units {
+                let units: [K::Units; ZS] = std::array::from_fn(|z| K::lanes(lanes.add(16 * z)));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let scalar = K::scalar(scalars.add(i * self.row));
+                    for z in 0..ZS {
+                        sums[z] = K::multiply_add(sums[z], scalar, units[z]);
+                    }
+                }
+                lanes = lanes.wrapping_add(16 * ZS);
+                scalars = scalars.wrapping_add(self.step);
+            }
+            sums
+        }
+    }
+
     /// # Safety
     /// `lanes` holds `16 * ZS * units` units, `sums` (if it is used) the tile, and the target the tile's elements.
     #[inline(always)]
     unsafe fn run<const ROWS: usize, const ZS: usize>(&self) {
-        let start = if self.first { std::ptr::null() } else { self.sums.cast_const() };
         // SAFETY: the caller's.
         unsafe {
-            let sums = K::tile::<ROWS, ZS>(self.units, self.scalars, self.row, self.step, self.lanes, start);
+            let sums = self.multiply::<ROWS, ZS>();
             if !self.last {
                 self.sums.cast::<[[__m512; ZS]; ROWS]>().write_unaligned(sums);
                 return;
