@@ -3,7 +3,7 @@
 use super::dashboard::Dashboard;
 use super::{Exit, check, fail, printer::Printer, reporter, signals, watch};
 use crate::bindings::{Access, HostContext, Output};
-use crate::engine::{device, pause};
+use crate::engine::{device, pause, profile};
 use crate::repl::PausePrompt;
 use crate::script::{
     Diagnostic, Host,
@@ -41,6 +41,10 @@ pub(super) struct Args {
     /// Curve, speed, memory and output on one screen while it runs; lines as ever where there is no terminal
     #[arg(long)]
     dashboard: bool,
+    /// Time of native work by operation, shown at the end; with =FILE also a trace for <https://ui.perfetto.dev>
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    profile: Option<String>,
     /// Ctrl-C and `breakpoint()` pause the script and open a prompt in its scope
     #[arg(short, long)]
     interactive: bool,
@@ -72,11 +76,16 @@ pub(super) struct Ready {
     /// Whether its value is printed.
     shows: bool,
     dashboard: Option<Arc<Dashboard>>,
+    /// Whether a profile is made, and the file of its trace.
+    profile: Option<Option<PathBuf>>,
 }
 
 impl Ready {
     /// Runs it.
     pub(super) fn run(&self, printer: &Printer) -> Result<(), Box<Diagnostic>> {
+        if let Some(trace) = &self.profile {
+            profile::start(trace.is_some());
+        }
         let live = self.dashboard.as_ref().map(|d| d.start());
         let done = match self.shows {
             true => self.host.value(&self.found.script),
@@ -84,8 +93,21 @@ impl Ready {
         };
         // Gone before anyone says what came of it.
         drop(live);
+        let shown = self.show_profile(printer);
         if let Some(text) = done? {
             printer.line(&text);
+        }
+        shown
+    }
+
+    /// Shows the profile, of a script that failed too: what it did until then may be why one looks.
+    fn show_profile(&self, printer: &Printer) -> Result<(), Box<Diagnostic>> {
+        let Some((trace, profile)) = self.profile.as_ref().zip(profile::stop()) else { return Ok(()) };
+        printer.error(&profile.table());
+        if let Some(path) = trace {
+            let left_out = profile.write_trace(path).map_err(|e| Box::new(Diagnostic::from(&e)))?;
+            let rest = if left_out > 0 { format!("; its last {left_out} calls are not in it") } else { String::new() };
+            printer.error(&format!("trace in {}: open it in https://ui.perfetto.dev{rest}", path.display()));
         }
         Ok(())
     }
@@ -162,6 +184,7 @@ pub(super) fn prepare(
         watch: args.watch,
         no_check: args.no_check,
         dashboard: args.dashboard,
+        profile: args.profile.clone(),
         interactive: args.interactive,
         break_on_nan: args.break_on.is_some(),
     };
@@ -222,7 +245,8 @@ pub(super) fn prepare(
         files.extend(host.files());
         checked?;
     }
-    Ok(Some(Ready { host, found, shows: args.eval.is_some(), dashboard: shown }))
+    let profile = given.host.profile.map(|file| Some(PathBuf::from(file)).filter(|p| !p.as_os_str().is_empty()));
+    Ok(Some(Ready { host, found, shows: args.eval.is_some(), dashboard: shown, profile }))
 }
 
 /// Says what has changed since the run whose settings are used again, and will keep it from being the same.

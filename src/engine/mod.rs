@@ -15,6 +15,7 @@ pub mod rng;
 pub mod number;
 pub mod figure;
 pub mod files;
+pub mod profile;
 pub mod hub;
 pub mod autograd;
 pub mod ops;

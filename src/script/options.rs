@@ -68,6 +68,8 @@ pub struct HostFlags {
     pub no_check: bool,
     /// `--dashboard`.
     pub dashboard: bool,
+    /// `--profile`, and its file for the trace, which may be empty.
+    pub profile: Option<String>,
     /// `-i`, `--interactive`.
     pub interactive: bool,
     /// `--break-on nan`.
@@ -121,6 +123,7 @@ const HOST_FLAGS: &[(&str, Option<&str>, &str)] = &[
     ("watch", None, "Run again when the script or a file it uses changes"),
     ("no_check", None, "Run without looking for mistakes first"),
     ("dashboard", None, "Curve, speed, memory and output on one screen while it runs"),
+    ("profile", None, "Time by operation, shown at the end; --profile=FILE.json also writes a trace for Perfetto"),
     ("interactive", None, "Ctrl-C and breakpoint() pause the script and open a prompt; also -i"),
     ("break_on", Some("nan"), "Pause where a loss, a gradient norm or a logged number is NaN or infinite; implies -i"),
 ];
@@ -361,6 +364,11 @@ fn set_host(host: &mut HostFlags, key: &str, text: &str) -> Result<(), Box<Diagn
         "config" | "set" => {} // read before, and as it came
         "no_check" => host.no_check = boolean()?,
         "dashboard" => host.dashboard = boolean()?,
+        "profile" => match text {
+            "true" => host.profile = Some(String::new()),
+            "false" => host.profile = None,
+            file => host.profile = Some(file.into()),
+        },
         "interactive" => host.interactive = boolean()?,
         "break_on" if text == "nan" => host.break_on_nan = true,
         "break_on" => return Err(usage(format!("option `--break-on` is `{text}`; expected nan"))),

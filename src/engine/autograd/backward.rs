@@ -1,10 +1,11 @@
 //! The backward pass: reverse accumulation over the tape.
 
 use super::add::{add_in_place, added};
-use super::node::{Input, Node};
+use super::node::{Input, Node, bytes};
 use super::{mode, stats, tensor::Tensor};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
+use crate::engine::profile::{self, Phase};
 use candle_core::Tensor as Value;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -46,6 +47,7 @@ type Outputs = Vec<Option<Pending>>;
 /// backward pass.
 pub fn backward(roots: &[(Tensor, Value)]) -> Result<()> {
     let _mode = mode::no_grad_guard();
+    let _phase = profile::phase(Phase::Backward);
     let mut heap = BinaryHeap::new();
     let mut arrived: HashMap<u64, Outputs> = HashMap::new();
     for (root, grad) in roots {
@@ -78,7 +80,14 @@ pub fn backward(roots: &[(Tensor, Value)]) -> Result<()> {
             ));
         };
         let inputs = node.take_inputs();
-        let grads = run(outputs.into_iter().map(|p| p.map(|p| p.grad)).collect())?;
+        let grads = {
+            let _span = profile::span(node.op);
+            let outputs: Vec<Option<Value>> = outputs.into_iter().map(|p| p.map(|p| p.grad)).collect();
+            let came: usize = outputs.iter().flatten().map(bytes).sum();
+            let grads = run(outputs)?;
+            profile::work(0.0, node.input_bytes + came + grads.iter().flatten().map(bytes).sum::<usize>());
+            grads
+        };
         stats::node_executed(node.op, grads.iter().flatten().count());
         for (input, grad) in inputs.into_iter().zip(grads) {
             match (input, grad) {
@@ -108,10 +117,16 @@ fn deliver(
     *slot = Some(match slot.take() {
         None => Pending { grad, owned: false },
         Some(sum) if sum.owned => {
+            let _span = profile::span("sum of gradients");
+            profile::work(0.0, 3 * bytes(&grad));
             add_in_place(&sum.grad, &grad)?;
             sum
         }
-        Some(sum) => Pending { grad: added(&sum.grad, &grad)?, owned: true },
+        Some(sum) => {
+            let _span = profile::span("sum of gradients");
+            profile::work(0.0, 3 * bytes(&grad));
+            Pending { grad: added(&sum.grad, &grad)?, owned: true }
+        }
     });
     Ok(())
 }

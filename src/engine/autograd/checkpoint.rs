@@ -8,6 +8,7 @@ use super::backward::backward;
 use super::node::record_always;
 use super::{mode, tensor::Tensor};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile::{self, Phase};
 use crate::engine::rng;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub fn checkpoint(f: Segment, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
             let _stream = Rewind::to(at);
             let _grad = mode::enable_grad_guard();
             let _policy = mode::autocast_guard(policy);
+            let _phase = profile::phase(Phase::Recompute);
             f(&inputs)?
         };
         if outputs.len() != grads.len() {

@@ -4,6 +4,7 @@ use super::mode;
 use super::stats;
 use super::tensor::Tensor;
 use crate::engine::error::Result;
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,8 @@ pub(super) struct Node {
     pub(super) order: u64,
     pub(super) inputs: Mutex<Vec<Option<Input>>>,
     pub(super) outputs: usize,
+    /// Of the operation's inputs, for profiles; 0 if none was being made.
+    pub(super) input_bytes: usize,
     backward: Mutex<Option<BackwardFn>>,
 }
 
@@ -58,6 +61,15 @@ impl Drop for Node {
 
 static ORDER: AtomicU64 = AtomicU64::new(0);
 
+/// Bytes of a tensor's elements.
+pub(super) fn bytes(value: &Value) -> usize {
+    value.elem_count() * value.dtype().size_in_bytes()
+}
+
+fn bytes_of(inputs: &[&Tensor]) -> usize {
+    inputs.iter().map(|t| bytes(t.value())).sum()
+}
+
 /// Whether an operation on `inputs` has to be recorded.
 ///
 /// With grad mode off this also tells an enclosing checkpoint that something trainable was touched.
@@ -79,6 +91,9 @@ where
     M: FnOnce(&[bool]) -> F,
     F: FnOnce(Value) -> Result<Vec<Option<Value>>> + Send + 'static,
 {
+    if profile::on() {
+        profile::work(0.0, bytes_of(inputs) + bytes(&value));
+    }
     if !wanted(inputs) {
         return Tensor::new(value);
     }
@@ -97,6 +112,9 @@ pub fn record_many<M>(op: &'static str, values: Vec<Value>, inputs: &[&Tensor], 
 where
     M: FnOnce(&[bool]) -> BackwardFn,
 {
+    if profile::on() {
+        profile::work(0.0, bytes_of(inputs) + values.iter().map(bytes).sum::<usize>());
+    }
     if !wanted(inputs) {
         return values.into_iter().map(Tensor::new).collect();
     }
@@ -118,6 +136,7 @@ pub(super) fn record_always(
 fn push(op: &'static str, inputs: &[&Tensor], outputs: usize, make: impl FnOnce(&[bool]) -> BackwardFn) -> Arc<Node> {
     let needs: Vec<bool> = inputs.iter().map(|t| t.requires_grad()).collect();
     let backward = make(&needs);
+    let input_bytes = if profile::on() { bytes_of(inputs) } else { 0 };
     let inputs = inputs
         .iter()
         .map(|t| {
@@ -133,6 +152,7 @@ fn push(op: &'static str, inputs: &[&Tensor], outputs: usize, make: impl FnOnce(
         order: ORDER.fetch_add(1, Ordering::Relaxed),
         inputs: Mutex::new(inputs),
         outputs,
+        input_bytes,
         backward: Mutex::new(Some(backward)),
     })
 }

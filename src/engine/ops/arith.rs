@@ -19,6 +19,7 @@ use super::operands::{Number, expand, floating, meet, sum_to, wide, zeros};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::cast;
+use crate::engine::profile;
 use candle_core::{DType, Tensor as Value};
 
 /// One of the operations of two tensors.
@@ -71,6 +72,7 @@ impl Op {
 
 /// `a op b` for any two tensors.
 fn binary(op: Op, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _span = profile::span(op.name());
     let (a, b, dims) = meet(op.name(), a, b)?;
     let (a, b) = if op == Op::Div { (floating(&a)?, floating(&b)?) } else { (a, b) };
     let value = if dims.contains(&0) {
@@ -221,6 +223,7 @@ pub fn minimum_number(x: &Tensor, n: impl Into<Number>) -> Result<Tensor> {
 
 /// `-x`; unsigned integers wrap around.
 pub fn neg(x: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("neg");
     if x.dtype().is_int() {
         return number_sub(0i64, x);
     }
@@ -230,6 +233,7 @@ pub fn neg(x: &Tensor) -> Result<Tensor> {
 
 /// `|x|`; its gradient at 0 is 0.
 pub fn abs(x: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("abs");
     match x.dtype() {
         DType::U8 | DType::U32 => return Ok(x.clone()),
         d if d.is_int() => return maximum(x, &neg(x)?),
@@ -247,6 +251,7 @@ pub fn abs(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If neither bound is given.
 pub fn clamp(x: &Tensor, low: Option<Number>, high: Option<Number>) -> Result<Tensor> {
+    let _span = profile::span("clamp");
     if low.is_none() && high.is_none() {
         return Err(Error::config("clamp: needs a lower or an upper bound"));
     }

@@ -13,6 +13,7 @@ use super::documents::{Block, Documents, blocks};
 use super::gemm::{Mat, gemm};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{D, DType, Device, Tensor as Value};
 use num_traits::Float;
 use rayon::prelude::*;
@@ -37,12 +38,17 @@ pub struct AttentionConfig {
 /// # Errors
 /// If shapes or dtypes do not fit, or causal queries outnumber the keys.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, config: &AttentionConfig) -> Result<Tensor> {
+    let _span = profile::span("attention");
     let g = Geometry::new(q, k, v, config)?;
     let (out, lse) = g.forward(q.value(), k.value(), v.value())?;
+    g.count(2);
     let saved = out.clone();
     Ok(record("attention", out, &[q, k, v], |_| {
         let (q, k, v) = (q.value().clone(), k.value().clone(), v.value().clone());
-        move |dy| g.backward(&q, &k, &v, &saved, &lse, &dy).map(|grads| grads.into_iter().map(Some).collect())
+        move |dy| {
+            g.count(5);
+            g.backward(&q, &k, &v, &saved, &lse, &dy).map(|grads| grads.into_iter().map(Some).collect())
+        }
     }))
 }
 
@@ -122,6 +128,13 @@ impl Geometry {
             blocks,
             padded: config.documents.is_some(),
         })
+    }
+
+    /// For profiles: `products` of every block's queries and keys.
+    fn count(&self, products: usize) {
+        let scores = |b| self.blocks(b).iter().map(|block| block.rows.len() * block.keys.len()).sum::<usize>();
+        let all: usize = (0..self.batch).map(scores).sum();
+        profile::work(2.0 * products as f64 * all as f64 * (self.heads * self.head_dim) as f64, 0);
     }
 
     fn blocks(&self, b: usize) -> &[Block] {

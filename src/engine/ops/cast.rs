@@ -3,6 +3,7 @@
 use super::budget;
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{DType, Device, Tensor as Value};
 
 /// Dtypes that scripts may name.
@@ -22,6 +23,7 @@ pub fn to_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if from == dtype {
         return Ok(x.clone());
     }
+    let _span = profile::span("to");
     budget::elements("to", x.dims(), dtype)?;
     let value = convert(x.value(), dtype)?;
     if !dtype.is_float() {
@@ -42,6 +44,7 @@ pub fn to_device(x: &Tensor, device: &Device) -> Result<Tensor> {
     if x.device().same_device(device) {
         return Ok(x.clone());
     }
+    let _span = profile::span("to");
     let from = x.device().clone();
     let moved = |value: &Value, device: &Device| {
         value.to_device(device).map_err(|e| Error::device(format!("moving a tensor of shape {:?}: {e}", value.dims())))

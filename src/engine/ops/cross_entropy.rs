@@ -6,6 +6,7 @@
 use super::cpu::{Exp, acc, accumulator, prepared};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result, unknown_name};
+use crate::engine::profile;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor as Value};
 use num_traits::Float;
@@ -45,6 +46,7 @@ impl Reduction {
 /// # Errors
 /// If the numbers of rows and labels differ, or a label is neither `ignore_index` nor a class.
 pub fn cross_entropy(logits: &Tensor, labels: &[i64], ignore_index: i64, reduction: Reduction) -> Result<Tensor> {
+    let _span = profile::span("cross_entropy");
     let classes = logits.dims().last().copied().unwrap_or(0);
     let rows = logits.len().checked_div(classes).unwrap_or(0);
     check_labels("cross_entropy", labels, rows, classes, ignore_index)?;

@@ -8,6 +8,7 @@ use super::dropout_mask;
 use super::operands::zeros;
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use crate::engine::rng;
 use candle_core::Tensor as Value;
 
@@ -16,6 +17,7 @@ use candle_core::Tensor as Value;
 /// # Errors
 /// If `p` is not in 0..=1, or `x` is an integer tensor.
 pub fn dropout(x: &Tensor, p: f64) -> Result<Tensor> {
+    let _span = profile::span("dropout");
     dropout_mask::check(p)?;
     if !x.dtype().is_float() {
         return Err(Error::dtype("dropout", format!("takes floating-point tensors, not {}", x.dtype().as_str())));

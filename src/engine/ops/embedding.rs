@@ -2,6 +2,7 @@
 
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{DType, Tensor as Value};
 
 /// Rows of `table` `[vocab, n]` at `ids` (`[..]`, integers): `[.., n]`.
@@ -9,6 +10,7 @@ use candle_core::{DType, Tensor as Value};
 /// # Errors
 /// If an id is not below `vocab`, or `ids` are not integers.
 pub fn embedding(table: &Tensor, ids: &Value) -> Result<Tensor> {
+    let _span = profile::span("embedding");
     let [vocab, n] = *table.dims() else {
         return Err(Error::shape("embedding", format!("the table must be [vocab, n], not {:?}", table.dims())));
     };

@@ -12,6 +12,7 @@ use super::products::{input_grad, product, weight_grad};
 use crate::engine::autograd::{Tensor, add::add_in_place, grad_enabled, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 
 /// Logits that exist at once: 64 MiB of f32.
@@ -37,6 +38,7 @@ pub struct HeadLoss {
 /// # Errors
 /// If shapes do not fit or a label is outside the vocabulary.
 pub fn head_loss(hidden: &Tensor, weight: &Tensor, labels: &[i64], divisor: f64) -> Result<HeadLoss> {
+    let _span = profile::span("head_loss");
     let (&[rows, n], &[vocab, m]) = (hidden.dims(), weight.dims()) else {
         return Err(Error::shape("head_loss", format!("hidden {:?} and weight {:?}", hidden.dims(), weight.dims())));
     };

@@ -8,6 +8,7 @@ use super::operands::{broadcast, dim as dimension, expand, meet, same_device, su
 use super::{budget, shape};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{DType, Tensor as Value};
 
 /// Slices of `x` along dimension `dim`, in the order of the indices (one dimension, or one number).
@@ -15,6 +16,7 @@ use candle_core::{DType, Tensor as Value};
 /// # Errors
 /// If an index is negative or out of range.
 pub fn index_select(x: &Tensor, dim: i64, indices: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("index_select");
     let dim = dimension("index_select", x.dims(), dim)?;
     if indices.rank() > 1 {
         return Err(Error::shape("index_select", format!("indices must have one dimension, not {:?}", indices.dims()))
@@ -47,6 +49,7 @@ pub fn index_select(x: &Tensor, dim: i64, indices: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If an index is negative or out of range, or the shapes do not fit.
 pub fn gather(x: &Tensor, dim: i64, indices: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("gather");
     let dim = dimension("gather", x.dims(), dim)?;
     let fits = indices.rank() == x.rank()
         && indices.dims().iter().zip(x.dims()).enumerate().all(|(d, (i, size))| d == dim || i <= size);
@@ -90,6 +93,7 @@ pub fn gather(x: &Tensor, dim: i64, indices: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the condition is not an integer tensor (comparisons give u8), or shapes do not broadcast.
 pub fn where_cond(condition: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("where");
     if !condition.dtype().is_int() {
         return Err(Error::dtype(
             "where",

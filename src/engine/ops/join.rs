@@ -4,6 +4,7 @@ use super::operands::{dim as dimension, promote, same_device, zeros};
 use super::{budget, cast, shape};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 
 /// `parts` one after another along dimension `dim`; they agree in every other.
@@ -11,6 +12,7 @@ use candle_core::Tensor as Value;
 /// # Errors
 /// Without parts, or if their shapes differ elsewhere. The first one that does not fit is named.
 pub fn cat(parts: &[Tensor], dim: i64) -> Result<Tensor> {
+    let _span = profile::span("cat");
     let first = first("cat", parts)?;
     if first.rank() == 0 {
         return Err(Error::shape_help("cat", "numbers have no dimension to be joined along", "use stack()"));

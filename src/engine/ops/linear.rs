@@ -6,6 +6,7 @@
 use super::products::{input_grad, product, rows, weight_grad};
 use crate::engine::autograd::{Tensor, mode, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::DType;
 
 /// `x` `[.., in]` by `weight` `[out, in]` and an optional `bias` `[out]`: `[.., out]`, in autocast's dtype or, without
@@ -14,6 +15,7 @@ use candle_core::DType;
 /// # Errors
 /// If the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let _span = profile::span("linear");
     check("linear", x, weight)?;
     if let Some(b) = bias
         && b.dims() != [weight.dims()[0]]

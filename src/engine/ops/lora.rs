@@ -10,6 +10,7 @@ use super::linear::{check, compute_dtype};
 use super::products::{add_product, input_grad, product, rows, weight_grad};
 use crate::engine::autograd::{Tensor, add::add_in_place, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use crate::engine::rng;
 use candle_core::Tensor as Value;
 
@@ -32,6 +33,7 @@ pub struct LoraWeights<'a> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &LoraWeights<'_>) -> Result<Tensor> {
+    let _span = profile::span("lora_linear");
     check("lora_linear", x, weight)?;
     let (out, inner) = (weight.dims()[0], weight.dims()[1]);
     let rank = lora.a.dims().first().copied().unwrap_or(0);

@@ -8,6 +8,7 @@ use super::operands::{broadcast, expand, same_device, sum_to, zeros};
 use super::{budget, cast, shape};
 use crate::engine::autograd::{Tensor, autocast, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{DType, Tensor as Value};
 
 /// `a @ b`: `[.., m, k] @ [.., k, n] = [.., m, n]`; a vector is a row on the left, a column on the right.
@@ -80,6 +81,7 @@ fn low_precision(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
 
 /// The product of two tensors with at least two dimensions each.
 fn matrices(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("matmul");
     let value = product(a.value(), b.value())?;
     Ok(record("matmul", value, &[a, b], |needs| {
         let (a_dims, b_dims) = (a.dims().to_vec(), b.dims().to_vec());
@@ -111,6 +113,7 @@ fn product(a: &Value, b: &Value) -> Result<Value> {
     })?;
     let with_batch = |matrix: &[usize]| [&batch[..], matrix].concat();
     let dims = with_batch(&[a_matrix[0], b_matrix[1]]);
+    profile::work(2.0 * a_matrix[1] as f64 * dims.iter().map(|d| *d as f64).product::<f64>(), 0);
     if budget::elements("matmul", &dims, a.dtype())? == 0 || a_matrix[1] == 0 {
         return zeros(&dims, a);
     }

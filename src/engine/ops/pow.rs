@@ -9,6 +9,7 @@ use super::int_arith::{self, IntOp};
 use super::operands::{Number, expand, meet, sum_to, wide, zeros};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::Result;
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 use num_traits::{Float, Zero};
 use rayon::prelude::*;
@@ -20,6 +21,7 @@ const CHUNK: usize = 8_192;
 /// # Errors
 /// If the shapes do not broadcast, or an integer is raised to a negative integer power.
 pub fn pow(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("pow");
     let (a, b, dims) = meet("pow", a, b)?;
     let (x, e) = (expand(a.value(), &dims)?, expand(b.value(), &dims)?);
     let value = if dims.contains(&0) {

@@ -6,6 +6,7 @@ use super::cpu::{prepared, slice};
 use super::gemm::dense::{Element, Form, Size, Update};
 use crate::engine::autograd::add::add_in_place;
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, DType, InplaceOp3, Layout, Tensor as Value, WithDType};
 use half::bf16;
@@ -40,6 +41,7 @@ pub(super) fn add_product(y: &Value, x: &Value, w: &Value, dtype: DType, factor:
     if y.device().is_cpu() && y.dtype() == dtype && kernel(dtype) && x.elem_count() > 0 {
         let (x, w) = (rows(&prepared(x, dtype)?)?, prepared(w, dtype)?);
         let flat = y.reshape((x.dim(0)?, w.dim(0)?))?;
+        count(Size { m: x.dim(0)?, n: w.dim(0)?, k: x.dim(1)? });
         return Ok(flat.inplace_op3(&x, &w, &AddProduct(factor as f32))?);
     }
     add_in_place(y, &(product(x, w, dtype)? * factor)?.to_dtype(y.dtype())?)
@@ -70,6 +72,7 @@ pub(in crate::engine) fn scratch(form: Form, size: Size, dtype: DType) -> usize 
 /// The product of two matrices, in `dtype`.
 fn multiply(form: Form, a: &Value, b: &Value, dtype: DType) -> Result<Value> {
     let size = size(form, a.dims(), b.dims())?;
+    count(size);
     if size.m * size.n * size.k == 0 {
         return Ok(Value::zeros((size.m, size.n), dtype, a.device())?);
     }
@@ -83,6 +86,11 @@ fn multiply(form: Form, a: &Value, b: &Value, dtype: DType) -> Result<Value> {
             Form::Tn => a.t()?.matmul(&b)?,
         }),
     }
+}
+
+/// For profiles.
+fn count(Size { m, n, k }: Size) {
+    profile::work(2.0 * m as f64 * n as f64 * k as f64, 0);
 }
 
 fn size(form: Form, a: &[usize], b: &[usize]) -> Result<Size> {

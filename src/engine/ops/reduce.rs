@@ -8,11 +8,13 @@ use super::cpu;
 use super::operands::{dim as dimension, dims as dimensions, expand, floating, wide};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{DType, Tensor as Value, WithDType};
 use rayon::prelude::*;
 
 /// Sum over `dims` (none: all). Integers and masks sum to i64.
 pub fn sum(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
+    let _span = profile::span("sum");
     let over = dimensions("sum", x.dims(), dims)?;
     let value = without(sum_value(x.value(), &over)?, &over, keepdim)?;
     let shape = x.dims().to_vec();
@@ -21,6 +23,7 @@ pub fn sum(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
 
 /// Mean over `dims` (none: all); f32 for integers. Of nothing: NaN.
 pub fn mean(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
+    let _span = profile::span("mean");
     let x = floating(x)?;
     let over = dimensions("mean", x.dims(), dims)?;
     let n = count(x.dims(), &over) as f64;
@@ -39,6 +42,7 @@ pub fn mean(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
 /// Variance over `dims` (none: all), divided by n - `correction` (1: unbiased, PyTorch's default; 0: of the population).
 /// NaN where that is not positive.
 pub fn var(x: &Tensor, dims: &[i64], keepdim: bool, correction: u32) -> Result<Tensor> {
+    let _span = profile::span("var");
     let x = floating(x)?;
     let over = dimensions("var", x.dims(), dims)?;
     let n = count(x.dims(), &over) as f64;
@@ -83,6 +87,7 @@ pub fn min(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
 }
 
 fn extreme(op: &'static str, x: &Tensor, dims: &[i64], keepdim: bool, greatest: bool) -> Result<Tensor> {
+    let _span = profile::span(op);
     let over = dimensions(op, x.dims(), dims)?;
     nonempty(op, x.dims(), &over)?;
     let kept = extreme_value(x.value(), &over, greatest)?;
@@ -118,6 +123,7 @@ pub fn argmin(x: &Tensor, dim: Option<i64>, keepdim: bool) -> Result<Tensor> {
 }
 
 fn arg(op: &'static str, x: &Tensor, dim: Option<i64>, keepdim: bool, greatest: bool) -> Result<Tensor> {
+    let _span = profile::span(op);
     let (value, over) = match dim {
         Some(d) => (x.value().clone(), vec![dimension(op, x.dims(), d)?]),
         None => (x.value().clone(), (0..x.rank()).collect()),

@@ -2,12 +2,14 @@
 
 use crate::engine::autograd::{Tensor, add::added, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 
 /// `x + branch`: both of one shape; the result has the dtype of `x`.
 ///
 /// # Errors
 /// If the shapes differ.
 pub fn residual(x: &Tensor, branch: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("residual");
     if x.dims() != branch.dims() {
         return Err(Error::shape("residual", format!("x {:?} and branch {:?} differ", x.dims(), branch.dims())));
     }

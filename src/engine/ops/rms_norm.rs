@@ -9,6 +9,7 @@
 use super::cpu::{self, Elem, acc as cast, accumulator, dispatch, prepared, rows_per_task, slices, vectorised};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{D, Tensor as Value};
 use num_traits::{Float, Zero};
 use rayon::prelude::*;
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 /// # Errors
 /// If the last dimension of `x` is not the length of `weight`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let _span = profile::span("rms_norm");
     let n = x.dims().last().copied().unwrap_or(0);
     if weight.dims() != [n] || n == 0 {
         return Err(Error::shape(

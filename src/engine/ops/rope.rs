@@ -7,6 +7,7 @@
 use super::cpu::{self, Elem, dispatch, prepared, slices, vectorised};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::{D, DType, Tensor as Value};
 use num_traits::Zero;
 use rayon::prelude::*;
@@ -27,6 +28,7 @@ pub enum RopeStyle {
 /// # Errors
 /// If the shapes do not fit or `head_dim` is odd.
 pub fn rope(x: &Tensor, cos: &Value, sin: &Value, style: RopeStyle) -> Result<Tensor> {
+    let _span = profile::span("rope");
     let dims = x.dims();
     let [b, t, _, d] = *dims else {
         return Err(

@@ -2,6 +2,7 @@
 
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 
 /// Rows `indices` of `x` `[.., n]` taken as `[rows, n]`: `[indices, n]`. Each index at most once: the backward places
@@ -10,6 +11,7 @@ use candle_core::Tensor as Value;
 /// # Errors
 /// If an index is out of range or occurs twice.
 pub fn select_rows(x: &Tensor, indices: &[u32]) -> Result<Tensor> {
+    let _span = profile::span("select_rows");
     let n = x.dims().last().copied().unwrap_or(0);
     let rows = x.len().checked_div(n).unwrap_or(0);
     let mut seen = vec![false; rows];

@@ -6,6 +6,7 @@ use super::budget;
 use super::operands::{broadcast, dim as dimension, expand, sum_to, zeros};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 
 /// The same elements in another shape; one size may be -1: whatever fits.
@@ -229,6 +230,7 @@ pub fn broadcast_to(x: &Tensor, sizes: &[i64]) -> Result<Tensor> {
 
 /// The same tensor with its elements in row-major order; copies only if they are not.
 pub fn contiguous(x: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("contiguous");
     if x.value().is_contiguous() {
         return Ok(x.clone());
     }

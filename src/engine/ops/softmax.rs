@@ -9,6 +9,7 @@ use super::cpu::{self, Elem, Exp, dispatch, prepared, slices};
 use super::operands::{dim as dimension, floating, wide};
 use crate::engine::autograd::{Autocast, Tensor, autocast, record};
 use crate::engine::error::Result;
+use crate::engine::profile;
 use candle_core::{DType, Tensor as Value};
 use num_traits::{Float, Zero};
 use rayon::prelude::*;
@@ -24,6 +25,7 @@ pub fn log_softmax(x: &Tensor, dim: i64) -> Result<Tensor> {
 }
 
 fn normalised(op: &'static str, x: &Tensor, dim: i64, log: bool) -> Result<Tensor> {
+    let _span = profile::span(op);
     let mut x = floating(x)?;
     budget::elements(op, x.dims(), x.dtype())?;
     if autocast() != Autocast::Off && matches!(x.dtype(), DType::BF16 | DType::F16) {

@@ -6,6 +6,7 @@
 use super::cpu::{self, Elem, Exp, dispatch, prepared, slices, vectorised};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 use num_traits::{One, Zero};
 use rayon::prelude::*;
@@ -17,6 +18,7 @@ const CHUNK: usize = 8_192;
 /// # Errors
 /// If shapes or dtypes differ.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    let _span = profile::span("swiglu");
     if gate.dims() != up.dims() {
         return Err(Error::shape(
             "swiglu",

@@ -9,6 +9,7 @@ use super::cpu::{self, Elem, dispatch, prepared, slices};
 use super::operands::{floating, wide};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::Result;
+use crate::engine::profile;
 use candle_core::{Result as CandleResult, Tensor as Value};
 use num_traits::{Float, NumCast, Zero};
 use rayon::prelude::*;
@@ -27,6 +28,7 @@ trait Function: Send + 'static {
 }
 
 fn apply<F: Function>(x: &Tensor) -> Result<Tensor> {
+    let _span = profile::span(F::NAME);
     let x = floating(x)?;
     budget::elements(F::NAME, x.dims(), x.dtype())?;
     let value = forward::<F>(x.value())?;

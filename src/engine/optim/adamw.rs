@@ -14,6 +14,7 @@ use super::slots::{Memory, Rule};
 use super::{NamedParam, Optimizer, OptimizerState, Remembered, check_number, check_params};
 use crate::engine::error::Result;
 use crate::engine::ops::cpu::{Exp, acc};
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 
 /// Settings of [`AdamW`]; the defaults are PyTorch's.
@@ -69,6 +70,7 @@ impl Optimizer for AdamW {
     }
 
     fn step(&mut self) -> Result<()> {
+        let _span = profile::span("adamw");
         let config = self.config;
         self.memory.step(|t| Update::new(&config, t))
     }

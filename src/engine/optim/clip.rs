@@ -7,6 +7,7 @@
 use super::NamedParam;
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::cpu;
+use crate::engine::profile;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor as Value};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -22,6 +23,7 @@ const CHUNK: usize = 65_536;
 /// # Errors
 /// If `max` is negative or NaN.
 pub fn clip_grad_norm(params: &[NamedParam], max: f64) -> Result<f64> {
+    let _span = profile::span("clip_grad_norm");
     if max.is_nan() || max < 0.0 {
         return Err(Error::config(format!("clip_grad_norm: the greatest norm must be 0 or more, not {max}")));
     }

@@ -12,6 +12,7 @@ use super::slots::{Memory, Rule};
 use super::{NamedParam, Optimizer, OptimizerState, Remembered, check_number, check_params};
 use crate::engine::error::{Error, Result};
 use crate::engine::ops::cpu::{Exp, acc};
+use crate::engine::profile;
 use candle_core::Tensor as Value;
 
 /// Settings of [`Sgd`]; the defaults are PyTorch's.
@@ -82,6 +83,7 @@ impl Optimizer for Sgd {
     }
 
     fn step(&mut self) -> Result<()> {
+        let _span = profile::span("sgd");
         let config = self.config;
         match &mut self.memory {
             Kind::Plain(memory) => memory.step(|_| Update { config, first: false }),
