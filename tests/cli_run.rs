@@ -295,3 +295,39 @@ fn memory_and_time_are_measured() {
     );
     assert_eq!(ran.out, format!("true\n{}\n", env!("CARGO_PKG_VERSION")));
 }
+
+/// Protects whoever looks for time: the table names operations of every phase behind the output, also of a script that
+/// fails, and the trace is what a viewer reads.
+#[test]
+fn a_profile_is_shown_and_traced() {
+    const STEP: &str = r#"
+        let model = llama::load("builtin:stories260K");
+        model.freeze();
+        model.inject_lora(#{ rank: 4 });
+        model.checkpoint_every(2);
+        let data = data::load("builtin:seed-tasks").take(2).tokenize(model.tokenizer, #{ max_seq_len: 64, template: "{instruction}\n" });
+        for window in data.batches(#{ size: 2 }) { for batch in window { model.loss(batch).backward(); } }
+        print("done");
+    "#;
+    let dir = Dir::with(&[("t.rhai", STEP), ("bad.rhai", "let x = rand([4, 4]) @ rand([4, 4]);\nthrow \"so\";\n")]);
+    for args in [["run", "--profile=trace.json", "t.rhai"], ["run", "t.rhai", "--profile=trace.json"]] {
+        let ran = dir.run(&args);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "done\n"), "{}", ran.err);
+        for row in [
+            "lora_linear          forward ",
+            "lora_linear          backward",
+            "attention            recompute",
+            "script and the rest",
+        ] {
+            assert!(ran.err.contains(row), "{row}: {}", ran.err);
+        }
+        let trace: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join("trace.json")).unwrap()).unwrap();
+        assert!(trace["traceEvents"].as_array().unwrap().iter().any(|e| e["name"] == "head_loss" && e["ph"] == "X"));
+        std::fs::remove_file(dir.path().join("trace.json")).unwrap();
+    }
+    let ran = dir.run(&["run", "--profile", "bad.rhai"]);
+    assert!(ran.code == Some(1) && ran.err.contains("matmul") && ran.err.contains("so"), "{}", ran.err);
+    let ran = dir.run(&["run", "--profile=no/such/trace.json", "t.rhai"]);
+    assert!(ran.code == Some(1) && ran.err.contains("no/such/trace.json"), "{}", ran.err);
+}

@@ -207,3 +207,23 @@ fn check(report: &Json, said: &str) {
     let peak = |name: &str| results[&format!("memory: {name}")]["measured"]["peak_mib"].as_f64().unwrap();
     assert!(peak("LoRA") < peak("full fine-tuning") && peak("+ accumulation") < peak("+ AMP (bf16)"), "{results}");
 }
+
+/// Protects data that may not be passed on: with `--no-texts` none of its texts, and no answer, is in any form of the report.
+#[test]
+fn texts_can_be_left_out() {
+    let dir = prepare();
+    let mut c = study(dir.path());
+    c.arg("--no-texts");
+    finish(c);
+    let report = report(dir.path());
+    for part in ["before: train", "before: held out", "after: train", "after: held out"] {
+        let answers = report["data"]["results"][part]["answers"].as_array().unwrap();
+        let texts = answers.iter().flat_map(|a| ["prompt", "reference", "answer"].map(|key| a[key].as_str().unwrap()));
+        assert!(!answers.is_empty() && texts.clone().all(str::is_empty), "{part}: {answers:?}");
+    }
+    let html = std::fs::read_to_string(dir.path().join("study/report.html")).unwrap();
+    let markdown = std::fs::read_to_string(dir.path().join("study/report.md")).unwrap();
+    assert!(html.contains("left out of this report") && markdown.contains("left out of this report"));
+    let parts = report["sections"].as_array().unwrap().iter().flat_map(|s| s["parts"].as_array().unwrap());
+    assert!(parts.clone().count() > 10 && parts.clone().all(|p| p["kind"] != "answers"));
+}

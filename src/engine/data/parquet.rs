@@ -193,9 +193,15 @@ mod tests {
                     let at = random.below(10 + 2 * i, bytes.len());
                     bytes[at] = random.below(11 + 2 * i, 256) as u8;
                 }
-                let before = memory::current();
-                refused += usize::from(read("d", &bytes).is_err());
-                assert!(memory::current() < before + (64 << 20), "{name}, seed {seed}");
+                let held = || {
+                    let before = memory::current();
+                    let read = read("d", &bytes);
+                    (read.is_err(), memory::current().saturating_sub(before))
+                };
+                let (failed, bytes) = held();
+                refused += usize::from(failed);
+                // Tests beside this one use memory too: what this file is to blame for it takes every time.
+                assert!(bytes < 64 << 20 || (0..20).any(|_| held().1 < 64 << 20), "{name}, seed {seed}");
             }
         }
         assert!(refused > 100, "{refused}");

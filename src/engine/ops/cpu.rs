@@ -84,8 +84,17 @@ macro_rules! elem {
 }
 elem!(f64, f64, |x| x, |x| x);
 elem!(f32, f32, |x| x, |x| x);
-elem!(bf16, f32, bf16::to_f32, bf16::from_f32);
+elem!(bf16, f32, |x: bf16| f32::from_bits(u32::from(x.to_bits()) << 16), to_bf16);
 elem!(f16, f32, f16::to_f32, f16::from_f32);
+
+/// As [`bf16::from_f32`], without branches: so a loop of it can be vectorised.
+#[inline(always)]
+fn to_bf16(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let even = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    let quiet = (bits >> 16) | 0x40;
+    bf16::from_bits(if x.is_nan() { quiet } else { even } as u16)
+}
 
 /// Runs `$body` with `$T` bound to the Rust type of the floating-point `$dtype`; other dtypes are an error of `$op`.
 macro_rules! dispatch {
@@ -170,6 +179,19 @@ pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// The largest element; minus infinity for none. NaNs are passed over.
+#[inline(always)]
+pub fn max<A: Exp>(x: &[A]) -> A {
+    let larger = |m: &mut A, x: &A| *m = if *x > *m { *x } else { *m };
+    let mut lanes = [A::neg_infinity(); LANES];
+    let mut whole = x.chunks_exact(LANES);
+    for chunk in &mut whole {
+        lanes.iter_mut().zip(chunk).for_each(|(m, x)| larger(m, x));
+    }
+    lanes.iter_mut().zip(whole.remainder()).for_each(|(m, x)| larger(m, x));
+    lanes.into_iter().fold(A::neg_infinity(), |m, x| if x > m { x } else { m })
+}
+
 /// Partial sums of [`sum`].
 const LANES: usize = 16;
 
@@ -199,7 +221,7 @@ pub fn sum<A: Exp>(n: usize, f: impl Fn(usize) -> A) -> A {
 
 /// `value` as `dtype`, contiguous; no copy if it is both already.
 pub fn prepared(value: &Value, dtype: DType) -> Result<Value> {
-    Ok(value.to_dtype(dtype)?.contiguous()?)
+    Ok(super::convert::convert(value, dtype)?.contiguous()?)
 }
 
 /// How many rows of `width` elements one task should take: about 16 Ki elements, so that small tensors stay on one

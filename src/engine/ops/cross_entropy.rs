@@ -3,13 +3,12 @@
 //! `dlogits_i = weight_i * (softmax(logits_i) - onehot(label_i))`. Computed in f32 (f64 for f64) whatever the dtype.
 //! As `torch.nn.functional.cross_entropy`, also in that the mean over no row at all is NaN.
 
-use super::cpu::{Exp, acc, accumulator, prepared};
+use super::cpu::{self, Exp, acc, accumulator, prepared, vectorised};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result, unknown_name};
 use crate::engine::profile;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor as Value};
-use num_traits::Float;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
@@ -163,25 +162,25 @@ impl InPlace<'_> {
                     row.fill(A::zero());
                     return 0.0;
                 }
-                let max = row.iter().fold(A::neg_infinity(), |m, x| Float::max(m, *x));
-                let target = row[*label as usize];
-                let mut sum = 0f64;
-                for part in row.chunks_mut(256) {
-                    // Short partial sums in the working type, their total in f64: exact enough for 100,000 classes.
-                    let mut partial = A::zero();
-                    for x in part {
-                        *x = (*x - max).fast_exp();
-                        partial += *x;
-                    }
-                    sum += partial.into();
-                }
-                let inverse: A = acc(1.0 / sum);
-                row.iter_mut().for_each(|x| *x *= inverse);
-                row[*label as usize] -= A::one();
-                sum.ln() + max.into() - target.into()
+                vectorised(|| loss_to_slope(row, *label as usize))
             })
             .collect()
     }
+}
+
+#[inline(always)]
+fn loss_to_slope<A: Exp + Into<f64>>(row: &mut [A], label: usize) -> f64 {
+    let (max, target) = (cpu::max(row), row[label]);
+    let mut sum = 0f64;
+    for part in row.chunks_mut(256) {
+        // Short partial sums in the working type, their total in f64: exact enough for 100,000 classes.
+        part.iter_mut().for_each(|x| *x = (*x - max).fast_exp());
+        sum += cpu::sum(part.len(), |i| part[i]).into();
+    }
+    let inverse: A = acc(1.0 / sum);
+    row.iter_mut().for_each(|x| *x *= inverse);
+    row[label] -= A::one();
+    sum.ln() + max.into() - target.into()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! `fused_linear_cross_entropy` (Hsu et al., 2024); so backward only scales what forward found. Logits and loss are
 //! f32 (f64 for f64); the two products are matmul class.
 
+use super::convert::convert;
 use super::cpu::accumulator;
 use super::cross_entropy::{check_labels, losses_to_slopes};
 use super::linear::compute_dtype;
@@ -15,12 +16,14 @@ use crate::engine::interrupt;
 use crate::engine::profile;
 use candle_core::Tensor as Value;
 
-/// Logits that exist at once: 64 MiB of f32.
-const LOGITS: usize = 16 << 20;
+/// About as many logits exist at once: 24 MiB of f32, which the allocator keeps for the next chunk.
+const LOGITS: usize = 6 << 20;
 
-/// Rows whose logits exist at once.
+/// Rows whose logits exist at once: all chunks of about one size, since a small last one would read the whole projection
+/// for few rows.
 pub(in crate::engine) fn chunk_rows(vocab: usize, rows: usize) -> usize {
-    (LOGITS / vocab.max(1)).clamp(1, rows.max(1))
+    let most = (LOGITS / vocab.max(1)).max(1);
+    rows.div_ceil(((rows + most / 2) / most).max(1)).max(1)
 }
 
 /// What [`head_loss`] computes.
@@ -52,6 +55,7 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, labels: &[i64], divisor: f64)
     let (dtype, acc) = (compute_dtype(hidden), accumulator(hidden.dtype()));
     let needs = [hidden, weight].map(|t| grad_enabled() && t.requires_grad());
     let chunk = chunk_rows(vocab, rows);
+    let projection = convert(weight.value(), dtype)?; // once, not for every chunk
     let mut losses = Vec::with_capacity(rows);
     let mut d_hidden = Vec::new();
     let mut d_weight: Option<Value> = None;
@@ -59,19 +63,20 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, labels: &[i64], divisor: f64)
         interrupt::poll()?;
         let count = chunk.min(rows - start);
         let h = hidden.value().narrow(0, start, count)?;
-        let logits = product(&h, weight.value(), dtype)?.to_dtype(acc)?;
+        let logits = convert(&product(&h, &projection, dtype)?, acc)?;
         losses.extend(losses_to_slopes(&logits, &labels[start..start + count], i64::MIN)?);
         if needs[0] {
-            d_hidden.push(input_grad(&logits, weight.value(), dtype)?.to_dtype(acc)?);
+            d_hidden.push(convert(&input_grad(&logits, &projection, dtype, 1.0)?, acc)?);
         }
         if needs[1] {
-            let part = weight_grad(&logits, &h, dtype)?.to_dtype(acc)?;
+            let part = convert(&weight_grad(&logits, &h, dtype, 1.0)?, acc)?;
             match &d_weight {
                 Some(sum) => add_in_place(sum, &part)?,
                 None => d_weight = Some(part),
             }
         }
     }
+    drop(projection);
     let d_hidden = match d_hidden.len() {
         0 => None,
         1 => d_hidden.pop(),

@@ -3,6 +3,7 @@
 //! `dx = dy W`, `dW = dy^T x`, `db = rows of dy summed`; for a frozen weight neither `dW` is computed nor `x` kept.
 //! Matmul class: computes in autocast's dtype, and so is its result.
 
+use super::convert::convert;
 use super::products::{input_grad, product, rows, weight_grad};
 use crate::engine::autograd::{Tensor, mode, record};
 use crate::engine::error::{Error, Result};
@@ -35,7 +36,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let dtype = compute_dtype(x);
     let mut value = product(x.value(), weight.value(), dtype)?;
     if let Some(b) = bias {
-        value = value.broadcast_add(&b.value().to_dtype(dtype)?)?;
+        value = value.broadcast_add(&convert(b.value(), dtype)?)?;
     }
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
@@ -44,8 +45,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         let x = needs[1].then(|| x.value().clone());
         let b_dtype = bias.map(Tensor::dtype);
         move |dy| {
-            let dx = if needs[0] { Some(input_grad(&dy, &w, dtype)?.to_dtype(x_dtype)?) } else { None };
-            let dw = x.map(|x| weight_grad(&dy, &x, dtype)?.to_dtype(w.dtype()).map_err(Error::from)).transpose()?;
+            let dx = if needs[0] { Some(convert(&input_grad(&dy, &w, dtype, 1.0)?, x_dtype)?) } else { None };
+            let dw = x.map(|x| convert(&weight_grad(&dy, &x, dtype, 1.0)?, w.dtype())).transpose()?;
             let mut grads = vec![dx, dw];
             if let Some(b_dtype) = b_dtype {
                 grads.push(if needs[2] { Some(rows(&dy)?.sum(0)?.to_dtype(b_dtype)?) } else { None });

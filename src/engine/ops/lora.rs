@@ -5,6 +5,7 @@
 //! are made again from the random stream. With `dh = scale * dy B`:
 //! `dB = scale * dy^T h`, `dA = dh^T dropout(x)`, `dx = dy W + dropout'(dh A)`.
 
+use super::convert::convert;
 use super::dropout_mask;
 use super::linear::{check, compute_dtype};
 use super::products::{add_product, input_grad, product, rows, weight_grad};
@@ -59,7 +60,7 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
 
     let mut value = product(x.value(), weight.value(), dtype)?;
     if let Some(b) = bias {
-        value = value.broadcast_add(&b.value().to_dtype(dtype)?)?;
+        value = value.broadcast_add(&convert(b.value(), dtype)?)?;
     }
     let h = product(&dropout_mask::apply(x.value(), stream, p)?, lora.a.value(), low)?;
     add_product(&value, &h, lora.b.value(), low, scale)?;
@@ -72,19 +73,18 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
         let (x, w) = (x.value().clone(), weight.value().clone());
         let (a, b) = (lora.a.value().clone(), lora.b.value().clone());
         move |dy: Value| {
-            let scaled = (dy.to_dtype(low)? * scale)?;
-            let dh = input_grad(&scaled, &b, low)?; // [.., rank]
-            let db = if needs[3] { Some(weight_grad(&scaled, &h, low)?.to_dtype(b.dtype())?) } else { None };
-            drop(scaled);
+            let dh = input_grad(&dy, &b, low, scale)?; // [.., rank]
+            let db = if needs[3] { Some(convert(&weight_grad(&dy, &h, low, scale)?, b.dtype())?) } else { None };
             let da = if needs[2] {
                 let dropped = dropout_mask::apply(&x, stream, p)?;
-                Some(weight_grad(&dh, &dropped, low)?.to_dtype(a.dtype())?)
+                Some(convert(&weight_grad(&dh, &dropped, low, 1.0)?, a.dtype())?)
             } else {
                 None
             };
             let dx = if needs[0] {
-                let dx = input_grad(&dy, &w, dtype)?.to_dtype(x.dtype())?;
-                let through = dropout_mask::apply(&input_grad(&dh, &a, low)?.to_dtype(x.dtype())?, stream, p)?;
+                let dx = convert(&input_grad(&dy, &w, dtype, 1.0)?, x.dtype())?;
+                let through = convert(&input_grad(&dh, &a, low, 1.0)?, x.dtype())?;
+                let through = dropout_mask::apply(&through, stream, p)?;
                 if dx.elem_count() > 0 {
                     add_in_place(&dx, &through)?;
                 }
@@ -92,7 +92,7 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
             } else {
                 None
             };
-            let dw = if needs[1] { Some(weight_grad(&dy, &x, dtype)?.to_dtype(w.dtype())?) } else { None };
+            let dw = if needs[1] { Some(convert(&weight_grad(&dy, &x, dtype, 1.0)?, w.dtype())?) } else { None };
             let mut grads = vec![dx, dw, da, db];
             if let Some(bias_dtype) = bias_dtype {
                 grads.push(if needs[4] { Some(rows(&dy)?.sum(0)?.to_dtype(bias_dtype)?) } else { None });

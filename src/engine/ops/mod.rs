@@ -11,6 +11,7 @@ pub mod cast;
 pub mod close;
 pub mod compare;
 pub mod cpu;
+pub(in crate::engine) mod convert;
 pub mod create;
 pub mod cross_entropy;
 pub mod dropout;

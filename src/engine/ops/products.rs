@@ -2,7 +2,8 @@
 //!
 //! On the CPU f32 and bf16 go to our kernels ([`super::gemm::dense`]); the rest, and other devices, to candle.
 
-use super::cpu::{prepared, slice};
+use super::convert::convert;
+use super::cpu::slice;
 use super::gemm::dense::{Element, Form, Size, Update};
 use crate::engine::autograd::add::add_in_place;
 use crate::engine::error::{Error, Result};
@@ -20,17 +21,17 @@ pub(super) fn rows(x: &Value) -> Result<Value> {
 
 /// `x W^T` in `dtype`.
 pub(super) fn product(x: &Value, w: &Value, dtype: DType) -> Result<Value> {
-    Ok(multiply(Form::Nt, &rows(x)?, w, dtype)?.reshape(with_last(x, w.dim(0)?))?)
+    Ok(multiply(Form::Nt, &rows(x)?, w, dtype, 1.0)?.reshape(with_last(x, w.dim(0)?))?)
 }
 
-/// `dy W` in `dtype`.
-pub(super) fn input_grad(dy: &Value, w: &Value, dtype: DType) -> Result<Value> {
-    Ok(multiply(Form::Nn, &rows(dy)?, w, dtype)?.reshape(with_last(dy, w.dim(1)?))?)
+/// `factor * dy W` in `dtype`.
+pub(super) fn input_grad(dy: &Value, w: &Value, dtype: DType, factor: f64) -> Result<Value> {
+    Ok(multiply(Form::Nn, &rows(dy)?, w, dtype, factor)?.reshape(with_last(dy, w.dim(1)?))?)
 }
 
-/// `dy^T x` in `dtype`.
-pub(super) fn weight_grad(dy: &Value, x: &Value, dtype: DType) -> Result<Value> {
-    multiply(Form::Tn, &rows(dy)?, &rows(x)?, dtype)
+/// `factor * dy^T x` in `dtype`.
+pub(super) fn weight_grad(dy: &Value, x: &Value, dtype: DType, factor: f64) -> Result<Value> {
+    multiply(Form::Tn, &rows(dy)?, &rows(x)?, dtype, factor)
 }
 
 /// `y += factor * x W^T`, the product in `dtype`. Nobody else looks at the storage of `y`, which is contiguous.
@@ -39,12 +40,12 @@ pub(super) fn add_product(y: &Value, x: &Value, w: &Value, dtype: DType, factor:
         return Ok(());
     }
     if y.device().is_cpu() && y.dtype() == dtype && kernel(dtype) && x.elem_count() > 0 {
-        let (x, w) = (rows(&prepared(x, dtype)?)?, prepared(w, dtype)?);
+        let (x, w) = (rows(&convert(x, dtype)?)?, convert(w, dtype)?.contiguous()?);
         let flat = y.reshape((x.dim(0)?, w.dim(0)?))?;
         count(Size { m: x.dim(0)?, n: w.dim(0)?, k: x.dim(1)? });
         return Ok(flat.inplace_op3(&x, &w, &AddProduct(factor as f32))?);
     }
-    add_in_place(y, &(product(x, w, dtype)? * factor)?.to_dtype(y.dtype())?)
+    add_in_place(y, &convert(&(product(x, w, dtype)? * factor)?, y.dtype())?)
 }
 
 fn with_last(x: &Value, n: usize) -> Vec<usize> {
@@ -69,22 +70,25 @@ pub(in crate::engine) fn scratch(form: Form, size: Size, dtype: DType) -> usize 
     }
 }
 
-/// The product of two matrices, in `dtype`.
-fn multiply(form: Form, a: &Value, b: &Value, dtype: DType) -> Result<Value> {
+/// `factor` times the product of two matrices, in `dtype`.
+fn multiply(form: Form, a: &Value, b: &Value, dtype: DType, factor: f64) -> Result<Value> {
     let size = size(form, a.dims(), b.dims())?;
     count(size);
     if size.m * size.n * size.k == 0 {
         return Ok(Value::zeros((size.m, size.n), dtype, a.device())?);
     }
-    let (a, b) = (a.to_dtype(dtype)?, b.to_dtype(dtype)?);
+    let (a, b) = (convert(a, dtype)?, convert(b, dtype)?);
     match dtype {
-        DType::F32 if a.device().is_cpu() => ours::<f32>(form, size, &a, &b),
-        DType::BF16 if a.device().is_cpu() => ours::<bf16>(form, size, &a, &b),
-        _ => Ok(match form {
-            Form::Nt => a.matmul(&b.t()?)?,
-            Form::Nn => a.matmul(&b)?,
-            Form::Tn => a.t()?.matmul(&b)?,
-        }),
+        DType::F32 if a.device().is_cpu() => ours::<f32>(form, size, &a, &b, factor),
+        DType::BF16 if a.device().is_cpu() => ours::<bf16>(form, size, &a, &b, factor),
+        _ => {
+            let product = match form {
+                Form::Nt => a.matmul(&b.t()?)?,
+                Form::Nn => a.matmul(&b)?,
+                Form::Tn => a.t()?.matmul(&b)?,
+            };
+            Ok(if factor == 1.0 { product } else { (product * factor)? })
+        }
     }
 }
 
@@ -109,13 +113,10 @@ fn size(form: Form, a: &[usize], b: &[usize]) -> Result<Size> {
     }
 }
 
-fn ours<T: Element + WithDType>(form: Form, size: Size, a: &Value, b: &Value) -> Result<Value> {
+fn ours<T: Element + WithDType>(form: Form, size: Size, a: &Value, b: &Value, factor: f64) -> Result<Value> {
     let (a, b) = (a.contiguous()?, b.contiguous()?);
-    let mut c = vec![T::zero(); size.m * size.n];
-    {
-        let (a, b) = (a.storage_and_layout(), b.storage_and_layout());
-        T::product(form, size, slice(&a.0, a.1)?, slice(&b.0, b.1)?, &mut c, Update::SET);
-    }
+    let (a, b) = (a.storage_and_layout(), b.storage_and_layout());
+    let c = T::fresh(form, size, slice(&a.0, a.1)?, slice(&b.0, b.1)?, factor as f32);
     super::cpu::tensor(c, &[size.m, size.n])
 }
 

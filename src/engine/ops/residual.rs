@@ -1,5 +1,6 @@
 //! Residual sum `x + branch` in the dtype of `x`: the stream stays in f32 while autocast computes the branch in 16 bits.
 
+use super::convert::convert;
 use crate::engine::autograd::{Tensor, add::added, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
@@ -13,11 +14,11 @@ pub fn residual(x: &Tensor, branch: &Tensor) -> Result<Tensor> {
     if x.dims() != branch.dims() {
         return Err(Error::shape("residual", format!("x {:?} and branch {:?} differ", x.dims(), branch.dims())));
     }
-    let value = added(x.value(), branch.value())?;
+    let value = added(x.value(), &convert(branch.value(), x.dtype())?)?;
     Ok(record("residual", value, &[x, branch], |needs| {
         let (needs, dtype) = ([needs[0], needs[1]], branch.dtype());
         move |dy| {
-            let branch = if needs[1] { Some(dy.to_dtype(dtype)?) } else { None };
+            let branch = if needs[1] { Some(convert(&dy, dtype)?) } else { None };
             Ok(vec![needs[0].then_some(dy), branch])
         }
     }))

@@ -87,11 +87,15 @@ fn backward(g: &Value, u: &Value, dy: &Value) -> Result<(Value, Value)> {
             .zip(ys.par_chunks(CHUNK))
             .for_each(|((((dg, du), gs), us), ys)| {
                 vectorised(|| {
-                    for ((((dg, du), g), u), y) in dg.iter_mut().zip(du).zip(gs).zip(us).zip(ys) {
-                        let (g, y) = (g.up(), y.up());
+                    // Slices of one length: a chain of five iterators is not vectorised for 16 bits.
+                    let n = dg.len();
+                    let (du, gs, us, ys) = (&mut du[..n], &gs[..n], &us[..n], &ys[..n]);
+                    for i in 0..n {
+                        let (g, y) = (gs[i].up(), ys[i].up());
                         let s = sigmoid(g);
-                        *du = T::down(y * g * s);
-                        *dg = T::down(y * u.up() * s * (<T as Elem>::Acc::one() + g * (<T as Elem>::Acc::one() - s)));
+                        let slope = s * (<T as Elem>::Acc::one() + g * (<T as Elem>::Acc::one() - s));
+                        du[i] = T::down(y * g * s);
+                        dg[i] = T::down(y * us[i].up() * slope);
                     }
                 });
             });

@@ -199,12 +199,20 @@ pub(super) struct Attention {
     pub(super) batch: usize,
     pub(super) seq: usize,
     pub(super) heads: usize,
+    pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
     /// Threads that work on heads at once.
     pub(super) threads: usize,
 }
 
 impl Attention {
+    /// Scratch of our f32 kernel, forward and backward, where it is the one.
+    fn kernel(&self, dtype: DType) -> Option<[usize; 2]> {
+        let heads = [self.heads, self.kv_heads, self.head_dim];
+        crate::engine::ops::attention::scratch([self.batch, self.seq], heads, self.threads)
+            .filter(|_| dtype == DType::F32)
+    }
+
     /// Scratch of the threads: the scores of a block of query rows, whose buffer grows by doubling.
     fn scores(&self, buffers: usize) -> usize {
         const BLOCK: usize = 64;
@@ -227,12 +235,20 @@ pub(super) fn attention(tape: &Tape, q: &Var, k: &Var, v: &Var, sizes: Attention
     let (out, lse) = {
         heap.did(|w| w.attention += sizes.operations(2));
         let _prepared = [q, k, v].map(|t| t.value().to(wide));
-        let tasks = (q.value().like(wide), one_lse(&heap));
-        drop(heap.bytes(sizes.scores(1)));
-        let out = q.value().like(wide);
-        drop(tasks.0);
-        drop(tasks.1);
-        let lse = one_lse(&heap);
+        let (out, lse) = match sizes.kernel(wide) {
+            Some([scratch, _]) => {
+                let results = (q.value().like(wide), one_lse(&heap));
+                drop(heap.bytes(scratch));
+                results
+            }
+            None => {
+                let tasks = (q.value().like(wide), one_lse(&heap));
+                drop(heap.bytes(sizes.scores(1)));
+                let out = q.value().like(wide);
+                drop(tasks);
+                (out, one_lse(&heap))
+            }
+        };
         (out.to(dtype), lse)
     };
     let saved = out.clone();
@@ -242,6 +258,11 @@ pub(super) fn attention(tape: &Tape, q: &Var, k: &Var, v: &Var, sizes: Attention
             heap.did(|w| w.attention += sizes.operations(5));
             let _prepared = [&q, &k, &v, &saved, &dy].map(|t| t.to(wide));
             let _lse = &lse;
+            if let Some([_, scratch]) = sizes.kernel(wide) {
+                let grads = [&q, &k, &v].map(|x| x.like(wide));
+                drop(heap.bytes(scratch));
+                return grads.into_iter().map(|g| Some(g.to(dtype))).collect();
+            }
             // Keys' and values' gradients of each query head, summed over its group afterwards.
             let _tasks = [q.like(wide), q.like(wide), q.like(wide)];
             drop(heap.bytes(sizes.scores(2)));
@@ -294,20 +315,22 @@ pub(super) fn head_loss(tape: &Tape, hidden: &Var, weight: &Var) -> Var {
     let (dtype, wide) = (compute(tape, hidden), accumulator(h.dtype));
     let needs = [hidden, weight].map(|v| tape.grad_enabled() && v.needs());
     let chunk = crate::engine::ops::head_loss::chunk_rows(w.rows, h.rows);
+    let projection = w.to(dtype);
     let mut parts = Vec::new();
     let mut d_weight: Option<Sym> = None;
     for start in (0..h.rows).step_by(chunk) {
         let part = h.narrow(chunk.min(h.rows - start));
-        let logits = product(&part, w, dtype).to(wide);
+        let logits = product(&part, &projection, dtype).to(wide);
         heap.did(|work| work.exponentials += logits.len() as f64);
         if needs[0] {
-            parts.push(input_grad(&logits, w, dtype).to(wide));
+            parts.push(input_grad(&logits, &projection, dtype).to(wide));
         }
         if needs[1] {
             let part = weight_grad(&logits, &part, dtype).to(wide);
             d_weight.get_or_insert(part);
         }
     }
+    drop(projection);
     let d_hidden = if parts.len() > 1 { Some(h.like(wide)) } else { parts.pop() };
     let value = heap.tensor(1, 1, wide);
     tape.record(value, &[hidden, weight], |_| {

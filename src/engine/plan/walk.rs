@@ -119,6 +119,7 @@ pub fn foretell(model: &Llama, step: &StepShape) -> Result<Foretold> {
             batch: batch.rows,
             seq: batch.width,
             heads: model.config.num_attention_heads,
+            kv_heads: model.config.num_key_value_heads,
             head_dim: model.config.head_dim,
             threads: rayon::current_num_threads(),
         };

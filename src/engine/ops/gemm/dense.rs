@@ -6,6 +6,8 @@
 use super::view::Mat;
 use half::bf16;
 use rayon::prelude::*;
+#[cfg(target_arch = "x86_64")]
+use std::mem::MaybeUninit;
 
 /// Which product of `a` and `b`, both row-major, makes `c` `[m, n]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,11 @@ pub trait Element: Copy + Send + Sync + 'static {
     /// # Panics
     /// If a slice does not have the size that `form` and `size` give it: callers have checked shapes.
     fn product(form: Form, size: Size, a: &[Self], b: &[Self], c: &mut [Self], update: Update);
+    /// `factor` times the product.
+    ///
+    /// # Panics
+    /// As [`Element::product`].
+    fn fresh(form: Form, size: Size, a: &[Self], b: &[Self], factor: f32) -> Vec<Self>;
     /// Bytes that [`Element::product`] takes beside its operands, as far as they are ours and not the `gemm` crate's.
     fn scratch(form: Form, size: Size) -> usize;
 }
@@ -66,9 +73,27 @@ fn scratch(form: Form, size: Size, pair: usize) -> usize {
     super::avx512::room(form, size, pair)
 }
 
-fn check<T>(size: Size, a: &[T], b: &[T], c: &[T]) {
+fn check<T, C>(size: Size, a: &[T], b: &[T], c: &[C]) {
     let Size { m, n, k } = size;
     assert_eq!((a.len(), b.len(), c.len()), (m * k, n * k, m * n), "operands of a product");
+}
+
+/// Elements that are there already.
+#[cfg(target_arch = "x86_64")]
+fn given<T: Copy>(c: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: the same layout; nobody who gets this slice writes anything uninitialised into it.
+    unsafe { &mut *(std::ptr::from_mut(c) as *mut [MaybeUninit<T>]) }
+}
+
+/// The elements of a result that `write` fills: all of them, as the kernels do without adding. Zeros first would take as long
+/// as a tenth of a product.
+#[cfg(target_arch = "x86_64")]
+fn filled<T: Copy>(len: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut c = Vec::with_capacity(len);
+    write(&mut c.spare_capacity_mut()[..len]);
+    // SAFETY: there is room for `len`, and all of it was written.
+    unsafe { c.set_len(len) };
+    c
 }
 
 impl Element for f32 {
@@ -79,9 +104,23 @@ impl Element for f32 {
             if form == Form::Nt && size.m <= super::dot::ROWS {
                 return super::dot::f32(size, a, b, c, update);
             }
-            return super::avx512::f32(form, size, a, b, c, update);
+            return super::avx512::f32(form, size, a, b, given(c), update);
         }
         portable(form, size, a, b, c, update);
+    }
+
+    fn fresh(form: Form, size: Size, a: &[f32], b: &[f32], factor: f32) -> Vec<f32> {
+        let (Size { m, n, k }, update) = (size, Update { factor, add: false });
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::f32_supported() && k > 0 && (form != Form::Nt || m > super::dot::ROWS) {
+            return filled(m * n, |c| {
+                check(size, a, b, c);
+                super::avx512::f32(form, size, a, b, c, update);
+            });
+        }
+        let mut c = vec![0.0; m * n];
+        f32::product(form, size, a, b, &mut c, update);
+        c
     }
 
     fn scratch(form: Form, size: Size) -> usize {
@@ -102,12 +141,26 @@ impl Element for bf16 {
             if form == Form::Nt && size.m <= super::dot::ROWS {
                 return super::dot::bf16(size, a, b, c, update);
             }
-            return super::avx512::bf16(form, size, a, b, c, update);
+            return super::avx512::bf16(form, size, a, b, given(c), update);
         }
         let wide = |x: &[bf16]| x.par_iter().map(|x| x.to_f32()).collect::<Vec<f32>>();
         let mut sum = wide(c);
         portable(form, size, &wide(a), &wide(b), &mut sum, update);
         c.par_iter_mut().zip(&sum).for_each(|(c, s)| *c = bf16::from_f32(*s));
+    }
+
+    fn fresh(form: Form, size: Size, a: &[bf16], b: &[bf16], factor: f32) -> Vec<bf16> {
+        let (Size { m, n, k }, update) = (size, Update { factor, add: false });
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::bf16_supported() && k > 0 && (form != Form::Nt || m > super::dot::ROWS) {
+            return filled(m * n, |c| {
+                check(size, a, b, c);
+                super::avx512::bf16(form, size, a, b, c, update);
+            });
+        }
+        let mut c = vec![bf16::ZERO; m * n];
+        bf16::product(form, size, a, b, &mut c, update);
+        c
     }
 
     fn scratch(form: Form, size: Size) -> usize {

@@ -12,7 +12,7 @@
 //! AVX512-BF16 does two multiplications where f32 does one. docs/performance has the figures.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(in crate::engine::ops) mod avx512;
 pub mod dense;
 #[cfg(target_arch = "x86_64")]
 mod dot;

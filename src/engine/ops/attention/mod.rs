@@ -2,22 +2,26 @@
 //!
 //! On the CPU the scores of one block of query rows exist at a time, forward and backward: memory is linear in the
 //! sequence length. A block lies within one document and is multiplied with the keys that its rows see, and no others:
-//! a row of several documents costs what they cost apart, and gives the same bits. Kept for backward: q, k, v, the result, and the log-sum-exp of each row; the probabilities are
-//! computed again. With `P = exp(S - lse)` and `delta = rowsum(dO * O)`:
+//! a row of several documents costs what they cost apart, and gives the same bits. [`avx512`] does it in f32 where the
+//! processor has the kernels, [`generic`] elsewhere; [`composed`] is for other devices.
+//!
+//! Kept for backward: q, k, v, the result, and the log-sum-exp of each row; the probabilities are computed again. With `P = exp(S - lse)` and `delta = rowsum(dO * O)`:
 //! `dV = P^T dO`, `dS = P * (dO V^T - delta)`, `dQ = scale * dS K`, `dK = scale * dS^T Q`.
 //!
 //! Source: Vaswani et al. 2017; Ainslie et al., "GQA", 2023; the backward as in Dao et al., "FlashAttention", 2022.
 
-use super::cpu::{self, Exp, acc, accumulator, dispatch_acc, prepared, slices};
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod composed;
+mod generic;
+
+use super::convert::convert;
+use super::cpu::{self, accumulator, dispatch_acc, prepared, slices};
 use super::documents::{Block, Documents, blocks};
-use super::gemm::{Mat, gemm};
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
-use candle_core::{D, DType, Device, Tensor as Value};
-use num_traits::Float;
-use rayon::prelude::*;
-use std::ops::Range;
+use candle_core::{DType, Tensor as Value};
 
 /// What attends to what.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +54,24 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, config: &AttentionConfig) -
             g.backward(&q, &k, &v, &saved, &lse, &dy).map(|grads| grads.into_iter().map(Some).collect())
         }
     }))
+}
+
+/// Bytes that causal attention of so many sequences takes in f32 beside operands and results, forward and backward, on `threads`
+/// threads. `None`: the generic kernel does it.
+pub(in crate::engine) fn scratch(
+    [batch, seq]: [usize; 2],
+    [heads, kv_heads, head_dim]: [usize; 3],
+    threads: usize,
+) -> Option<[usize; 2]> {
+    let blocks = vec![blocks(&[], seq, seq, 0, true)];
+    let (queries, keys, causal, scale, padded) = (seq, seq, true, 1.0, false);
+    let g = Geometry { batch, queries, keys, heads, kv_heads, head_dim, causal, scale, blocks, padded };
+    #[cfg(target_arch = "x86_64")]
+    if g.suits_avx512() {
+        return Some(g.scratch_avx512(threads));
+    }
+    let _ = (g, threads);
+    None
 }
 
 struct Geometry {
@@ -153,84 +175,16 @@ impl Geometry {
         let dtype = accumulator(q.dtype());
         let (qs, ks, vs) = (prepared(q, dtype)?, prepared(k, dtype)?, prepared(v, dtype)?);
         let dims = [self.batch, self.queries, self.heads, self.head_dim];
+        let lse_dims = [self.batch, self.heads, self.queries];
+        #[cfg(target_arch = "x86_64")]
+        if dtype == DType::F32 && self.suits_avx512() {
+            let (out, lse) = slices!([qs: f32 = qs, ks: f32 = ks, vs: f32 = vs] => self.forward_avx512(qs, ks, vs));
+            return Ok((convert(&cpu::tensor(out, &dims)?, q.dtype())?, cpu::tensor(lse, &lse_dims)?));
+        }
         dispatch_acc!("attention", dtype, A => slices!([qs: A = qs, ks: A = ks, vs: A = vs] => {
-            let tasks: Vec<(Vec<A>, Vec<A>)> = (0..self.batch * self.heads)
-                .into_par_iter()
-                .map(|task| self.forward_head::<A>(qs, ks, vs, task / self.heads, task % self.heads))
-                .collect();
-            let mut out = vec![A::default(); qs.len()];
-            self.scatter(&mut out, self.heads, tasks.iter().map(|(o, _)| o.as_slice()));
-            let lse: Vec<A> = tasks.into_iter().flat_map(|(_, l)| l).collect();
-            let lse = cpu::tensor(lse, &[self.batch, self.heads, self.queries])?;
-            Ok((cpu::tensor(out, &dims)?.to_dtype(q.dtype())?, lse))
+            let (out, lse) = self.forward_blocks::<A>(qs, ks, vs);
+            Ok((convert(&cpu::tensor(out, &dims)?, q.dtype())?, cpu::tensor(lse, &lse_dims)?))
         }))
-    }
-
-    /// Puts `[seq, head_dim]` results, one per (batch row, head), into `[batch, seq, heads, head_dim]`.
-    fn scatter<'a, A: Copy + Send + Sync + 'a>(
-        &self,
-        out: &mut [A],
-        heads: usize,
-        parts: impl Iterator<Item = &'a [A]>,
-    ) {
-        let d = self.head_dim;
-        for (task, part) in parts.enumerate() {
-            let (b, h) = (task / heads, task % heads);
-            let seq = part.len() / d.max(1);
-            for (i, row) in part.chunks(d.max(1)).enumerate() {
-                let at = ((b * seq + i) * heads + h) * d;
-                out[at..at + d].copy_from_slice(row);
-            }
-        }
-    }
-
-    /// Rows of one head inside `[batch, seq, heads, head_dim]`.
-    fn head<'a, A>(&self, x: &'a [A], seq: usize, heads: usize, b: usize, h: usize, rows: Range<usize>) -> Mat<'a, A> {
-        let (d, n) = (self.head_dim, rows.len());
-        if n == 0 || d == 0 {
-            return Mat::new(&[], n, 0, d);
-        }
-        let start = ((b * seq + rows.start) * heads + h) * d;
-        Mat::new(&x[start..start + (n - 1) * heads * d + d], n, d, heads * d)
-    }
-
-    fn forward_head<A: Exp>(&self, q: &[A], k: &[A], v: &[A], b: usize, h: usize) -> (Vec<A>, Vec<A>) {
-        let (d, kv) = (self.head_dim, h / (self.heads / self.kv_heads));
-        let mut out = vec![A::zero(); self.queries * d];
-        let mut lse = vec![A::infinity(); self.queries];
-        let mut scores = Vec::new();
-        for block in self.blocks(b) {
-            let (rows, width) = (block.rows.clone(), block.keys.len());
-            scores.clear();
-            scores.resize(rows.len() * width, A::zero());
-            let keys = self.head(k, self.keys, self.kv_heads, b, kv, block.keys.clone());
-            let values = self.head(v, self.keys, self.kv_heads, b, kv, block.keys.clone());
-            let queries = self.head(q, self.queries, self.heads, b, h, rows.clone());
-            gemm(&mut scores, width, queries, keys.t(), acc(self.scale), false);
-            for (i, row) in rows.clone().zip(scores.chunks_mut(width)) {
-                let visible = self.visible(block, i);
-                row[visible..].fill(A::zero());
-                let row = &mut row[..visible];
-                let max = row.iter().fold(A::neg_infinity(), |m, x| Float::max(m, *x));
-                let mut sum = A::zero();
-                for x in row.iter_mut() {
-                    *x = (*x - max).fast_exp();
-                    sum += *x;
-                }
-                let inverse = sum.recip();
-                row.iter_mut().for_each(|x| *x *= inverse);
-                lse[i] = max + sum.ln();
-            }
-            gemm(
-                &mut out[rows.start * d..rows.end * d],
-                d,
-                Mat::new(&scores, rows.len(), width, width),
-                values,
-                A::one(),
-                false,
-            );
-        }
-        (out, lse)
     }
 
     fn backward(&self, q: &Value, k: &Value, v: &Value, out: &Value, lse: &Value, dy: &Value) -> Result<Vec<Value>> {
@@ -240,157 +194,18 @@ impl Geometry {
         let dtype = accumulator(q.dtype());
         let (qs, ks, vs) = (prepared(q, dtype)?, prepared(k, dtype)?, prepared(v, dtype)?);
         let (os, ys, ls) = (prepared(out, dtype)?, prepared(dy, dtype)?, prepared(lse, dtype)?);
+        let like = |grad: Value, x: &Value| convert(&grad.reshape(x.dims())?, x.dtype());
+        #[cfg(target_arch = "x86_64")]
+        if dtype == DType::F32 && self.suits_avx512() {
+            let grads = slices!([qs: f32 = qs, ks: f32 = ks, vs: f32 = vs, os: f32 = os, ys: f32 = ys, ls: f32 = ls] => {
+                self.backward_avx512([qs, ks, vs, os, ys], ls)
+            });
+            return grads.into_iter().zip([q, k, v]).map(|(g, x)| like(cpu::tensor(g, x.dims())?, x)).collect();
+        }
         dispatch_acc!("attention", dtype, A => slices!([qs: A = qs, ks: A = ks, vs: A = vs, os: A = os, ys: A = ys, ls: A = ls] => {
-            let tasks: Vec<[Vec<A>; 3]> = (0..self.batch * self.heads)
-                .into_par_iter()
-                .map(|task| {
-                    let (b, h) = (task / self.heads, task % self.heads);
-                    let lse = &ls[task * self.queries..(task + 1) * self.queries];
-                    self.backward_head::<A>([qs, ks, vs, os, ys], lse, b, h)
-                })
-                .collect();
-            let mut dq = vec![A::default(); qs.len()];
-            self.scatter(&mut dq, self.heads, tasks.iter().map(|t| t[0].as_slice()));
-            let mut result = vec![cpu::tensor(dq, q.dims())?.to_dtype(q.dtype())?];
-            // The heads of a group add up, in their order: the result does not depend on the thread count.
-            let group = self.heads / self.kv_heads;
-            for which in [1, 2] {
-                let sums: Vec<Vec<A>> = tasks
-                    .chunks(group)
-                    .map(|heads| {
-                        let mut sum = heads[0][which].clone();
-                        for head in &heads[1..] {
-                            sum.iter_mut().zip(&head[which]).for_each(|(s, x)| *s += *x);
-                        }
-                        sum
-                    })
-                    .collect();
-                let mut dkv = vec![A::default(); ks.len()];
-                self.scatter(&mut dkv, self.kv_heads, sums.iter().map(Vec::as_slice));
-                result.push(cpu::tensor(dkv, k.dims())?.to_dtype(k.dtype())?);
-            }
-            Ok(result)
+            let grads = self.backward_blocks::<A>([qs, ks, vs, os, ys], ls);
+            grads.into_iter().zip([q, k, v]).map(|(g, x)| like(cpu::tensor(g, x.dims())?, x)).collect()
         }))
-    }
-
-    fn backward_head<A: Exp>(&self, [q, k, v, o, dy]: [&[A]; 5], lse: &[A], b: usize, h: usize) -> [Vec<A>; 3] {
-        let (d, kv) = (self.head_dim, h / (self.heads / self.kv_heads));
-        let mut dq = vec![A::zero(); self.queries * d];
-        let (mut dk, mut dv) = (vec![A::zero(); self.keys * d], vec![A::zero(); self.keys * d]);
-        let (mut p, mut ds) = (Vec::new(), Vec::new());
-        for block in self.blocks(b) {
-            let (rows, width) = (block.rows.clone(), block.keys.len());
-            let n = rows.len();
-            for buffer in [&mut p, &mut ds] {
-                buffer.clear();
-                buffer.resize(n * width, A::zero());
-            }
-            let keys = self.head(k, self.keys, self.kv_heads, b, kv, block.keys.clone());
-            let values = self.head(v, self.keys, self.kv_heads, b, kv, block.keys.clone());
-            let queries = self.head(q, self.queries, self.heads, b, h, rows.clone());
-            let grads = self.head(dy, self.queries, self.heads, b, h, rows.clone());
-            gemm(&mut p, width, queries, keys.t(), acc(self.scale), false);
-            gemm(&mut ds, width, grads, values.t(), A::one(), false);
-            for (r, i) in rows.clone().enumerate() {
-                let visible = self.visible(block, i);
-                let at = ((b * self.queries + i) * self.heads + h) * d;
-                let delta = o[at..at + d].iter().zip(&dy[at..at + d]).fold(A::zero(), |s, (o, g)| s + *o * *g);
-                let (p, ds) = (&mut p[r * width..(r + 1) * width], &mut ds[r * width..(r + 1) * width]);
-                p[visible..].fill(A::zero());
-                ds[visible..].fill(A::zero());
-                for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
-                    *p = (*p - lse[i]).fast_exp();
-                    *ds = *p * (*ds - delta);
-                }
-            }
-            let (p, ds) = (Mat::new(&p, n, width, width), Mat::new(&ds, n, width, width));
-            gemm(&mut dq[rows.start * d..rows.end * d], d, ds, keys, acc(self.scale), false);
-            let seen = block.keys.start * d..block.keys.end * d;
-            gemm(&mut dk[seen.clone()], d, ds.t(), queries, acc(self.scale), true);
-            gemm(&mut dv[seen], d, p.t(), grads, A::one(), true);
-        }
-        [dq, dk, dv]
-    }
-
-    /// Zeros where a key is seen, minus infinity where not: `[batch or 1, 1, queries, keys]`.
-    fn mask(&self, dtype: DType, device: &Device) -> Result<Value> {
-        let (queries, keys) = (self.queries, self.keys);
-        let mut mask = vec![f32::NEG_INFINITY; self.blocks.len() * queries * keys];
-        for (blocks, mask) in self.blocks.iter().zip(mask.chunks_mut((queries * keys).max(1))) {
-            // A padding query sees the first key: a row of minus infinities would be NaN; it is zeroed below.
-            mask.iter_mut().step_by(keys.max(1)).for_each(|first| *first = 0.0);
-            for (block, i) in blocks.iter().flat_map(|block| block.rows.clone().map(move |i| (block, i))) {
-                let row = &mut mask[i * keys..(i + 1) * keys];
-                row[0] = f32::NEG_INFINITY;
-                row[block.keys.start..block.keys.start + self.visible(block, i)].fill(0.0);
-            }
-        }
-        Ok(Value::from_vec(mask, (self.blocks.len(), 1, queries, keys), device)?.to_dtype(dtype)?)
-    }
-
-    /// `[batch, seq, heads, head_dim]` to `[batch, heads, seq, head_dim]`, key/value heads repeated for their group.
-    fn expanded(&self, x: &Value) -> Result<Value> {
-        let (b, t, h, d) = x.dims4()?;
-        let x = x.transpose(1, 2)?;
-        let group = self.heads / h;
-        if group == 1 {
-            return Ok(x.contiguous()?);
-        }
-        Ok(x.unsqueeze(2)?.expand((b, h, group, t, d))?.contiguous()?.reshape((b, h * group, t, d))?)
-    }
-
-    /// Rows that see nothing, as zeros among ones: `[batch, 1, queries, 1]`.
-    fn row_mask(&self, dtype: DType, device: &Device) -> Result<Option<Value>> {
-        if !self.padded {
-            return Ok(None);
-        }
-        let mut keep = vec![0f32; self.batch * self.queries];
-        for (blocks, keep) in self.blocks.iter().zip(keep.chunks_mut(self.queries.max(1))) {
-            blocks.iter().for_each(|block| keep[block.rows.clone()].fill(1.0));
-        }
-        Ok(Some(Value::from_vec(keep, (self.batch, 1, self.queries, 1), device)?.to_dtype(dtype)?))
-    }
-
-    fn probabilities(&self, q: &Value, k: &Value) -> Result<Value> {
-        let dtype = accumulator(q.dtype());
-        let scores = (self.expanded(q)?.matmul(&self.expanded(k)?.t()?)?.to_dtype(dtype)? * self.scale)?;
-        let p = candle_nn::ops::softmax(&scores.broadcast_add(&self.mask(dtype, q.device())?)?, D::Minus1)?;
-        match self.row_mask(dtype, q.device())? {
-            Some(keep) => Ok(p.broadcast_mul(&keep)?),
-            None => Ok(p),
-        }
-    }
-
-    // On CUDA, until it has its kernel: the same mathematics as candle ops, [queries, keys] scores included.
-    fn forward_composed(&self, q: &Value, k: &Value, v: &Value) -> Result<(Value, Value)> {
-        let p = self.probabilities(q, k)?.to_dtype(q.dtype())?;
-        let out = p.matmul(&self.expanded(v)?)?.transpose(1, 2)?.contiguous()?;
-        Ok((out, Value::zeros(1, DType::F32, q.device())?))
-    }
-
-    fn backward_composed(
-        &self,
-        q: &Value,
-        k: &Value,
-        v: &Value,
-        out: &Value,
-        _lse: &Value,
-        dy: &Value,
-    ) -> Result<Vec<Value>> {
-        let p = self.probabilities(q, k)?;
-        let g = self.expanded(dy)?;
-        let dv = p.to_dtype(q.dtype())?.t()?.matmul(&g)?;
-        let delta = (&g * self.expanded(out)?)?.to_dtype(p.dtype())?.sum_keepdim(D::Minus1)?;
-        let dp = g.matmul(&self.expanded(v)?.t()?)?.to_dtype(p.dtype())?;
-        let ds = ((&p * dp.broadcast_sub(&delta)?)? * self.scale)?.to_dtype(q.dtype())?;
-        let dq = ds.matmul(&self.expanded(k)?)?.transpose(1, 2)?.contiguous()?;
-        let dk = ds.t()?.matmul(&self.expanded(q)?)?;
-        let (t, group) = (self.keys, self.heads / self.kv_heads);
-        let fold = |x: Value| -> Result<Value> {
-            let x = x.reshape((self.batch, self.kv_heads, group, t, self.head_dim))?.sum(2)?;
-            Ok(x.transpose(1, 2)?.contiguous()?)
-        };
-        Ok(vec![dq, fold(dk)?, fold(dv)?])
     }
 }
 
