@@ -78,7 +78,7 @@ def cases(a):
                lambda: torch(a, "torch_lora.py", *f32, "--autocast"), [speed, rss])
     if "alpaca" in only and a.data:
         mine, theirs = ["--model", a.gguf, "--data", a.data], ["--model", a.f32, "--data", a.data]
-        yield ("200 records of Alpaca, f32, packed (theirs: batches of 4, padded)", lambda: ours(a, "alpaca.rhai", *mine, "--pack"),
+        yield ("200 records of Alpaca, f32, packed (theirs: batches of 4, padded)", lambda: ours(a, "alpaca.rhai", *mine, "--pack", "--grad-accum-steps", "2"),
                lambda: torch(a, "torch_alpaca.py", *theirs, "--batch", "4", "--accumulation", "2"), [wall, rss, first])
         yield ("200 records of Alpaca, f32, batch 1, accumulation 8, checkpointing every 2 (theirs: every block)",
                lambda: ours(a, "alpaca.rhai", *mine, "--checkpoint-every", "2"),

@@ -26,7 +26,9 @@ pub(super) fn markdown(text: &str) -> String {
         Some(b'-' | b'+' | b'=') => out.insert(0, '\\'),
         Some(b'0'..=b'9') => {
             let digits = out.bytes().take_while(u8::is_ascii_digit).count();
-            if matches!(out.as_bytes().get(digits), Some(b'.' | b')')) {
+            let mut behind = out.bytes().skip(digits);
+            // 1.5 begins no list.
+            if matches!(behind.next(), Some(b'.' | b')')) && behind.next().is_none_or(|b| b.is_ascii_whitespace()) {
                 out.insert(digits, '\\');
             }
         }
