@@ -76,15 +76,15 @@ pub(super) struct Ready {
     /// Whether its value is printed.
     shows: bool,
     dashboard: Option<Arc<Dashboard>>,
-    /// Whether a profile is made, and the file of its trace.
-    profile: Option<Option<PathBuf>>,
+    /// Whether a profile is made, and the file of its trace; empty: none.
+    profile: Option<PathBuf>,
 }
 
 impl Ready {
     /// Runs it.
     pub(super) fn run(&self, printer: &Printer) -> Result<(), Box<Diagnostic>> {
         if let Some(trace) = &self.profile {
-            profile::start(trace.is_some());
+            profile::start(!trace.as_os_str().is_empty());
         }
         let live = self.dashboard.as_ref().map(|d| d.start());
         let done = match self.shows {
@@ -102,9 +102,9 @@ impl Ready {
 
     /// Shows the profile, of a script that failed too: what it did until then may be why one looks.
     fn show_profile(&self, printer: &Printer) -> Result<(), Box<Diagnostic>> {
-        let Some((trace, profile)) = self.profile.as_ref().zip(profile::stop()) else { return Ok(()) };
+        let Some((path, profile)) = self.profile.as_ref().zip(profile::stop()) else { return Ok(()) };
         printer.error(&profile.table());
-        if let Some(path) = trace {
+        if !path.as_os_str().is_empty() {
             let left_out = profile.write_trace(path).map_err(|e| Box::new(Diagnostic::from(&e)))?;
             let rest = if left_out > 0 { format!("; its last {left_out} calls are not in it") } else { String::new() };
             printer.error(&format!("trace in {}: open it in https://ui.perfetto.dev{rest}", path.display()));
@@ -245,7 +245,7 @@ pub(super) fn prepare(
         files.extend(host.files());
         checked?;
     }
-    let profile = given.host.profile.map(|file| Some(PathBuf::from(file)).filter(|p| !p.as_os_str().is_empty()));
+    let profile = given.host.profile.map(PathBuf::from);
     Ok(Some(Ready { host, found, shows: args.eval.is_some(), dashboard: shown, profile }))
 }
 

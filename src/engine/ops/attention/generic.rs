@@ -41,7 +41,7 @@ impl Geometry {
                 }
                 sum
             };
-            let sums: Vec<Vec<A>> = tasks.chunks(group).map(sum).collect();
+            let sums: Vec<Vec<A>> = tasks.chunks(group.max(1)).map(sum).collect();
             let mut dkv = vec![A::zero(); k.len()];
             self.scatter(&mut dkv, self.kv_heads, sums.iter().map(Vec::as_slice));
             dkv

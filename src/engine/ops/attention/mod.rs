@@ -231,6 +231,8 @@ mod tests {
         let strided = [1, 2, 3].map(|salt| sample(&[1, 2, 4, 3], salt).transpose(1, 2).unwrap());
         check_tol(&strided, 1e-6, |t| attention(&t[0], &t[1], &t[2], &AttentionConfig::default()));
         let empty = [1, 2, 3].map(|salt| sample(&[0, 4, 2, 3], salt));
+        let headless = [sample(&[1, 2, 0, 3], 1), sample(&[1, 2, 1, 3], 2), sample(&[1, 2, 1, 3], 3)];
+        check_tol(&headless, 1e-6, |t| attention(&t[0], &t[1], &t[2], &AttentionConfig::default()));
         check_tol(&empty, 1e-6, |t| attention(&t[0], &t[1], &t[2], &AttentionConfig::default()));
     }
 

@@ -110,9 +110,9 @@ impl Element for f32 {
     }
 
     fn fresh(form: Form, size: Size, a: &[f32], b: &[f32], factor: f32) -> Vec<f32> {
-        let (Size { m, n, k }, update) = (size, Update { factor, add: false });
+        let (Size { m, n, .. }, update) = (size, Update { factor, add: false });
         #[cfg(target_arch = "x86_64")]
-        if super::avx512::f32_supported() && k > 0 && (form != Form::Nt || m > super::dot::ROWS) {
+        if super::avx512::f32_supported() && size.k > 0 && (form != Form::Nt || m > super::dot::ROWS) {
             return filled(m * n, |c| {
                 check(size, a, b, c);
                 super::avx512::f32(form, size, a, b, c, update);
@@ -150,9 +150,9 @@ impl Element for bf16 {
     }
 
     fn fresh(form: Form, size: Size, a: &[bf16], b: &[bf16], factor: f32) -> Vec<bf16> {
-        let (Size { m, n, k }, update) = (size, Update { factor, add: false });
+        let (Size { m, n, .. }, update) = (size, Update { factor, add: false });
         #[cfg(target_arch = "x86_64")]
-        if super::avx512::bf16_supported() && k > 0 && (form != Form::Nt || m > super::dot::ROWS) {
+        if super::avx512::bf16_supported() && size.k > 0 && (form != Form::Nt || m > super::dot::ROWS) {
             return filled(m * n, |c| {
                 check(size, a, b, c);
                 super::avx512::bf16(form, size, a, b, c, update);

@@ -1,5 +1,7 @@
 //! `a b^T` for a few rows of `a`: every row of `b` is read once and multiplied into all of them. Reading is the work.
 
+use super::super::cpu::Elem;
+use super::avx512::first;
 use super::dense::{Size, Update};
 use half::bf16 as Bf16;
 use rayon::prelude::*;
@@ -27,7 +29,7 @@ pub(super) fn bf16(size: Size, a: &[Bf16], b: &[Bf16], c: &mut [Bf16], update: U
 }
 
 /// Fills `c` `[m, n]` a column at a time: `sums(row j of b)` are the products with the rows of `a`.
-fn columns<T: Copy + Send + Sync + Into<f32> + FromF32>(
+fn columns<T: Elem<Acc = f32>>(
     Size { m, n, k }: Size,
     b: &[T],
     c: &mut [T],
@@ -35,8 +37,8 @@ fn columns<T: Copy + Send + Sync + Into<f32> + FromF32>(
     sums: impl Fn(&[T]) -> [f32; ROWS] + Sync,
 ) {
     let updated = |c: &mut T, sum: f32| {
-        let before: f32 = if update.add { (*c).into() } else { 0.0 };
-        *c = T::from_f32(update.factor * sum + before);
+        let before = if update.add { c.up() } else { 0.0 };
+        *c = T::down(update.factor * sum + before);
     };
     if m == 1 {
         c.par_chunks_mut(TASK).zip(b.par_chunks(TASK * k)).for_each(|(c, rows)| {
@@ -48,22 +50,6 @@ fn columns<T: Copy + Send + Sync + Into<f32> + FromF32>(
         b.par_chunks(TASK * k).map(|rows| rows.chunks_exact(k).map(&sums).collect()).collect();
     for (j, sums) in tasks.into_iter().flatten().enumerate() {
         sums.into_iter().enumerate().take(m).for_each(|(i, sum)| updated(&mut c[i * n + j], sum));
-    }
-}
-
-trait FromF32 {
-    fn from_f32(x: f32) -> Self;
-}
-
-impl FromF32 for f32 {
-    fn from_f32(x: f32) -> f32 {
-        x
-    }
-}
-
-impl FromF32 for Bf16 {
-    fn from_f32(x: f32) -> Bf16 {
-        Bf16::from_f32(x)
     }
 }
 
@@ -93,7 +79,7 @@ impl Terms for f32 {
     #[inline(always)]
     unsafe fn load(x: *const f32, count: usize) -> __m512 {
         // SAFETY: the caller's; the mask leaves out what is past `count`.
-        unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as __mmask16, x) }
+        unsafe { _mm512_maskz_loadu_ps(first(count), x) }
     }
 
     #[inline(always)]

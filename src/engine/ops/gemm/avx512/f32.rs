@@ -16,9 +16,10 @@ impl Kernel for F32 {
     #[target_feature(enable = "avx512f")]
     unsafe fn pack_rows(x: *const f32, vector: usize, lanes: usize, zs: usize, terms: usize, out: *mut f32) {
         for z in 0..zs {
-            let rows = (lanes - 16 * z).min(16);
+            let rows = lanes.saturating_sub(16 * z).min(16);
+            let x = x.wrapping_add(16 * z * vector); // not read where there is no row
             // SAFETY: the caller's.
-            unsafe { transpose::pack(x.add(16 * z * vector), vector, rows, terms, out.add(16 * z), 16 * zs) }
+            unsafe { transpose::pack(x, vector, rows, terms, out.add(16 * z), 16 * zs) }
         }
     }
 

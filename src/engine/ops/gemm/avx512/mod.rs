@@ -104,7 +104,7 @@ impl<T> Operand<'_, T> {
 
 /// The first `count <= 16` lanes.
 #[inline(always)]
-fn first(count: usize) -> __mmask16 {
+pub(super) fn first(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }
 

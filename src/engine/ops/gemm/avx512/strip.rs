@@ -3,9 +3,9 @@
 //! Attention is made of these: with a strip its first rows know how many columns, or terms, they need.
 
 use super::super::dense::Update;
-use super::Target;
 use super::f32::F32;
 use super::tile::Tile;
+use super::{Kernel, Target};
 
 /// Most rows of a strip.
 pub const ROWS: usize = super::R;
@@ -55,17 +55,9 @@ pub fn pack(x: &[f32], vectors: usize, apart: usize, terms: usize, out: &mut [f3
         let first = panel * PANEL;
         let count = PANEL.min(vectors - first);
         assert!((first + count - 1) * apart + terms <= x.len(), "vectors of a product");
-        let x = &x[first * apart..];
-        for z in 0..2 {
-            let rows = count.saturating_sub(16 * z).min(16);
-            if rows == 0 {
-                (0..terms).for_each(|p| out[p * PANEL + 16 * z..][..16].fill(0.0));
-                continue;
-            }
-            let (from, to) = (x[16 * z * apart..].as_ptr(), out[16 * z..].as_mut_ptr());
-            // SAFETY: the processor has AVX-512; the assertions say that the vectors and the panel are there.
-            unsafe { super::transpose::pack(from, apart, rows, terms, to, PANEL) }
-        }
+        let (x, out) = (x[first * apart..].as_ptr(), out.as_mut_ptr());
+        // SAFETY: the processor has AVX-512; the assertions say that the vectors and the panel are there.
+        unsafe { F32::pack_rows(x, apart, count, super::Z, terms, out) }
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) unsafe fn columns<const ROWS: usize>(rows: &[__m512; ROWS]) -> [__m51
 pub(super) unsafe fn pack(x: *const f32, vector: usize, rows: usize, units: usize, out: *mut f32, apart: usize) {
     for first in (0..units).step_by(16) {
         let count = (units - first).min(16);
-        let mask = ((1u32 << count) - 1) as __mmask16;
+        let mask = super::first(count);
         // SAFETY: the caller's; the mask leaves out what is past the end of a vector.
         unsafe {
             let mut r = [_mm512_setzero_ps(); 16];
