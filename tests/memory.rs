@@ -31,8 +31,18 @@ fn step(model: &Llama) -> Result<(usize, usize)> {
     Ok((memory::peak() - before, memory::current().saturating_sub(before)))
 }
 
-/// Protects the memory claims: frozen weights get no gradient buffers, checkpointing drops what is between, and freezing
-/// the lower half keeps nothing of it.
+/// Bytes that forward leaves for backward.
+fn activations(model: &Llama) -> Result<usize> {
+    let ids = Value::from_vec((0..SEQ as u32).collect::<Vec<_>>(), (1, SEQ), &Device::Cpu)?;
+    let before = memory::current();
+    let loss = model.loss(&ids, &[5; SEQ], None)?;
+    let left = memory::current() - before;
+    drop(loss);
+    Ok(left)
+}
+
+/// Protects the memory claims: frozen weights get no gradient buffers, checkpointing drops what is between, a budget keeps
+/// as much of it as it says, and freezing the lower half keeps nothing of it.
 #[test]
 fn techniques_save_what_they_promise() -> Result<()> {
     rng::seed(1);
@@ -48,6 +58,15 @@ fn techniques_save_what_they_promise() -> Result<()> {
     let (every, _) = step(&model)?;
     model.checkpoint_every = 2;
     let (every_two, _) = step(&model)?;
+    // Nothing of four segments is computed again where there is room for four.
+    model.checkpoint_every = 1;
+    let unkept = activations(&model)?;
+    model.checkpoint_every = 0;
+    let each = (activations(&model)? - unkept) / 12;
+    model.checkpoint_every = 1;
+    model.activation_budget = 4 * each + each / 2;
+    let selective = activations(&model)? - unkept;
+    let (budgeted, _) = step(&model)?;
     model.checkpoint_every = 0;
     for (name, p) in model.adapter_parameters() {
         let layer: usize = name.split('.').nth(2).unwrap().parse().unwrap();
@@ -56,12 +75,13 @@ fn techniques_save_what_they_promise() -> Result<()> {
     let (upper_half, _) = step(&model)?;
     eprintln!(
         "weights {:.1} MiB; a step's peak above them: full {:.1}, LoRA {:.1}, checkpointing every block {:.1}, every 2 \
-         {:.1}, adapters in the upper half only {:.1}",
+         {:.1}, every block but four {:.1}, adapters in the upper half only {:.1}",
         mib(weights),
         mib(full),
         mib(lora),
         mib(every),
         mib(every_two),
+        mib(budgeted),
         mib(upper_half)
     );
     assert!(full_left >= weights, "full training holds a gradient for every weight: {full_left} of {weights}");
@@ -72,6 +92,13 @@ fn techniques_save_what_they_promise() -> Result<()> {
     assert!(lora < full, "{lora} and {full}");
     assert!(every * 3 < lora, "checkpointing every block: {every} against {lora}");
     assert!(every < every_two && every_two < lora, "every 2 blocks: {every_two}");
+    let off = selective as f64 / (4 * each) as f64 - 1.0;
+    assert!(off.abs() < 0.03, "a budget of 4.5 blocks of {each} bytes keeps {selective}");
+    assert!(
+        budgeted <= every + model.activation_budget,
+        "{budgeted}: {every} and a budget of {}",
+        model.activation_budget
+    );
     assert!(upper_half * 10 < lora * 6, "half the adapters: {upper_half} against {lora}");
     Ok(())
 }

@@ -54,6 +54,8 @@ struct Case {
     lora: Option<LoraConfig>,
     amp: Autocast,
     every: usize,
+    /// Bytes of activations that checkpointed segments may keep.
+    budget: usize,
     rows: usize,
     width: usize,
     micro_batches: usize,
@@ -66,6 +68,7 @@ const CASE: Case = Case {
     lora: None,
     amp: Autocast::Off,
     every: 0,
+    budget: 0,
     rows: 2,
     width: 128,
     micro_batches: 1,
@@ -103,6 +106,7 @@ fn cases() -> Vec<Case> {
             width: 192,
             ..CASE
         },
+        Case { name: "lora, checkpoints of 1, budget", lora: qv(8), every: 1, budget: 2 << 20, width: 192, ..CASE },
         Case { name: "lora all, checkpoints of 3", lora: lora(8, all(), 0.05), every: 3, width: 192, ..CASE },
     ]
 }
@@ -114,6 +118,7 @@ fn run(case: &Case) -> Result<(usize, usize)> {
         model.inject_lora(config.clone())?;
     }
     model.checkpoint_every = case.every;
+    model.activation_budget = case.budget;
     let mut optimizer = AdamW::new(model.trainable()?, AdamWConfig::default())?;
     let batch = batch(case.rows, case.width);
     let window = vec![&batch; case.micro_batches];
@@ -122,7 +127,13 @@ fn run(case: &Case) -> Result<(usize, usize)> {
     let shape = BatchShape { rows: case.rows, width: case.width, labels: batch.label_tokens };
     let foretold = foretell(
         &model,
-        &StepShape { window: vec![shape; case.micro_batches], amp: case.amp, checkpoint_every: case.every, slots: 2 },
+        &StepShape {
+            window: vec![shape; case.micro_batches],
+            amp: case.amp,
+            checkpoint_every: case.every,
+            activation_budget: case.budget,
+            slots: 2,
+        },
     )?;
     if std::env::var_os("PLAN_DETAILS").is_some() {
         eprintln!("{}\n  measured {:?}\n  foretold {:?}", case.name, measured.phases, foretold.phases);

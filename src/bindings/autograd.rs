@@ -35,7 +35,7 @@ fn run(ctx: &NativeCallContext, f: FnPtr, inputs: Vec<Tensor>) -> ScriptResult<D
     let stored = ctx.store_data();
     let single = Arc::new(AtomicBool::new(true));
     let one = single.clone();
-    let segment: Segment = Arc::new(move |inputs: &[Tensor]| {
+    let segment: Segment = Arc::new(move |inputs: &[Tensor], _| {
         let args: Vec<Dynamic> = inputs.iter().map(|t| Dynamic::from(t.clone())).collect();
         let value = call_back(|engine| {
             #[allow(deprecated)]

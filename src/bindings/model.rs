@@ -177,7 +177,22 @@ fn running(engine: &mut Engine) {
         engine,
         |m: &mut Model, k: INT| -> ScriptResult<()> {
             let wrong = |_| Error::config(format!("checkpoint_every: k must be 0 or more, not {k}"));
-            m.write().checkpoint_every = usize::try_from(k).map_err(wrong)?;
+            let every = usize::try_from(k).map_err(wrong)?;
+            let mut model = m.write();
+            (model.checkpoint_every, model.activation_budget) = (every, 0);
+            Ok(())
+        },
+    );
+    function("checkpoint_every", ["model: Model", "k: int", "options: Map", "()"]).register_into_engine(
+        engine,
+        |m: &mut Model, k: INT, options: Map| -> ScriptResult<()> {
+            let wrong = |_| Error::config(format!("checkpoint_every: k must be 0 or more, not {k}"));
+            let every = usize::try_from(k).map_err(wrong)?;
+            let mut o = OptionsMap::new("checkpoint_every", options);
+            let budget = super::plan::activation_budget(&mut o)?.unwrap_or(0);
+            o.finish()?;
+            let mut model = m.write();
+            (model.checkpoint_every, model.activation_budget) = (every, budget);
             Ok(())
         },
     );

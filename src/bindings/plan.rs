@@ -81,17 +81,25 @@ impl Asked {
     }
 }
 
+/// The option `activation_budget`, in bytes.
+pub(super) fn activation_budget(o: &mut OptionsMap) -> Result<Option<usize>> {
+    let Some(text) = o.string_opt("activation_budget")? else { return Ok(None) };
+    let bytes = memory::parse_size_or_zero(&text);
+    bytes.map(Some).ok_or_else(|| o.invalid("activation_budget", &text, "a size, such as 128MiB, or 0"))
+}
+
 fn asked(ctx: &Context, o: &mut OptionsMap) -> Result<Asked> {
     let standard = Recipe::default();
     let given = o.value_opt("model").ok_or_else(|| Error::config("plan: option `model` is missing"))?;
     let (name, config, live) = model(ctx, &given)?;
-    let (live_dtype, live_lora, live_every) = match &live {
-        None => (standard.dtype, standard.lora.clone(), standard.checkpoint_every),
+    let (live_dtype, live_lora, live_every, live_budget) = match &live {
+        None => (standard.dtype, standard.lora.clone(), standard.checkpoint_every, standard.activation_budget),
         Some(m) => {
             let m = m.read();
             // A model that carries no adapter and has trainable weights is trained as a whole.
             let whole = m.lora.is_none() && m.num_trainable() > 0;
-            (m.dtype, if whole { None } else { m.lora.clone().or(standard.lora.clone()) }, m.checkpoint_every)
+            let lora = if whole { None } else { m.lora.clone().or(standard.lora.clone()) };
+            (m.dtype, lora, m.checkpoint_every, m.activation_budget)
         }
     };
     let lora = match o.string_opt("tuning")?.as_deref() {
@@ -112,13 +120,18 @@ fn asked(ctx: &Context, o: &mut OptionsMap) -> Result<Asked> {
         targets,
         ..adapter
     };
-    let free =
-        Free { batch_size: !o.has("batch_size"), checkpoint_every: !o.has("checkpoint_every"), dtype: !o.has("dtype") };
+    let free = Free {
+        batch_size: !o.has("batch_size"),
+        checkpoint_every: !o.has("checkpoint_every"),
+        activation_budget: !o.has("activation_budget"),
+        dtype: !o.has("dtype"),
+    };
     let recipe = Recipe {
         lora: lora.map(|_| adapter),
         dtype: o.string_opt("dtype")?.map_or(Ok(live_dtype), |name| float_dtype(&name))?,
         amp: Autocast::parse(&o.string_or("amp", standard.amp.name())?)?,
         checkpoint_every: o.usize_or("checkpoint_every", live_every)?,
+        activation_budget: activation_budget(o)?.unwrap_or(live_budget),
         batch_size: o.usize_or("batch_size", standard.batch_size)?,
         grad_accum_steps: o.usize_or("grad_accum_steps", standard.grad_accum_steps)?,
         slots: Recipe::slots_of(&o.string_or("optimizer", "adamw")?)?,

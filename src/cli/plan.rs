@@ -6,7 +6,7 @@ use crate::engine::autograd::Autocast;
 use crate::engine::data::{source, split::Subset, tokenize, wording::Layout};
 use crate::engine::error::Error;
 use crate::engine::lora::{LoraConfig, Targets};
-use crate::engine::memory::{parse_size, show_size};
+use crate::engine::memory::{parse_size, parse_size_or_zero, show_size};
 use crate::engine::number::grouped;
 use crate::engine::plan::{self, Choice, Free, Lengths, ModelSource, Plan, Rates, Recipe, Technique, describe};
 use crate::engine::{Result, ops::cast};
@@ -65,6 +65,9 @@ pub(super) struct Args {
     /// Recompute each so many blocks in backward; 0: keep all [default: 2]
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<usize>,
+    /// Activations that those may keep all the same, e.g. 1GiB; 0: none [default: 128MiB]
+    #[arg(long, value_name = "SIZE")]
+    activation_budget: Option<String>,
     /// Autocast of matrix products: off, bf16, f16
     #[arg(long, value_name = "DTYPE", default_value = "bf16")]
     amp: String,
@@ -134,6 +137,7 @@ fn planned(args: &Args, printer: &Printer) -> Result<Exit> {
     let free = Free {
         batch_size: args.batch_size.is_none(),
         checkpoint_every: args.checkpoint_every.is_none(),
+        activation_budget: args.activation_budget.is_none(),
         dtype: args.dtype.is_none(),
     };
     let choices = plan::fit(config, &asked.recipe, &asked.lengths, &rates, budget, free)?;
@@ -156,6 +160,11 @@ fn recipe(args: &Args) -> Result<Recipe> {
         dtype,
         amp: Autocast::parse(&args.amp)?,
         checkpoint_every: args.checkpoint_every.unwrap_or(standard.checkpoint_every),
+        activation_budget: args.activation_budget.as_deref().map_or(Ok(standard.activation_budget), |text| {
+            parse_size_or_zero(text).ok_or_else(|| {
+                Error::config_help(format!("--activation-budget: `{text}` is no size"), "such as 128MiB, or 0")
+            })
+        })?,
         batch_size: args.batch_size.unwrap_or(standard.batch_size),
         grad_accum_steps: args.grad_accum_steps,
         slots: Recipe::slots_of(&args.optimizer)?,

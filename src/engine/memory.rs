@@ -9,7 +9,7 @@
 pub(super) mod machine;
 mod size;
 
-pub use size::{number_and_unit, parse_size, show_size};
+pub use size::{number_and_unit, parse_size, parse_size_or_zero, show_size};
 
 use crate::engine::error::{Error, Result};
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -12,8 +12,17 @@ use crate::engine::profile::{self, Phase};
 use crate::engine::rng;
 use std::sync::Arc;
 
+/// Which of its two runs a segment is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// For its values.
+    First,
+    /// For its history, during backward: the values of the results are not looked at.
+    Replay,
+}
+
 /// A segment that can be run twice.
-pub type Segment = Arc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync>;
+pub type Segment = Arc<dyn Fn(&[Tensor], Pass) -> Result<Vec<Tensor>> + Send + Sync>;
 
 /// Runs `f(inputs)` without keeping what is inside for backward.
 ///
@@ -21,13 +30,13 @@ pub type Segment = Arc<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync>;
 /// requires grad, nothing is recorded. With grad mode off this is `f(inputs)`.
 pub fn checkpoint(f: Segment, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     if !mode::grad_enabled() {
-        return f(inputs);
+        return f(inputs, Pass::First);
     }
     let at = rng::state();
     let policy = mode::autocast();
     let (outputs, touched) = mode::watch(|| {
         let _mode = mode::no_grad_guard();
-        f(inputs)
+        f(inputs, Pass::First)
     });
     let outputs: Vec<_> = outputs?.into_iter().map(|t| t.value().clone()).collect();
     if !touched {
@@ -45,7 +54,7 @@ pub fn checkpoint(f: Segment, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
             let _grad = mode::enable_grad_guard();
             let _policy = mode::autocast_guard(policy);
             let _phase = profile::phase(Phase::Recompute);
-            f(&inputs)?
+            f(&inputs, Pass::Replay)?
         };
         if outputs.len() != grads.len() {
             return Err(Error::config(format!(

@@ -22,7 +22,7 @@ pub(crate) mod gradcheck;
 
 pub use backward::backward;
 pub use checkpoint::checkpoint;
-pub use mode::{Autocast, autocast, autocast_guard, grad_enabled, no_grad_guard};
+pub use mode::{Autocast, autocast, autocast_guard, grad_enabled, history_guard, no_grad_guard};
 pub use node::{record, record_many};
 pub use tensor::Tensor;
 
@@ -98,7 +98,7 @@ mod tests {
         let w = Tensor::parameter(scalar(5.0))?;
         let x = Tensor::parameter(scalar(3.0))?;
         let (w2, data) = (w.clone(), Tensor::new(scalar(2.0)));
-        let f: checkpoint::Segment = std::sync::Arc::new(move |t: &[Tensor]| Ok(vec![mul(&mul(&t[0], &w2), &t[0])]));
+        let f: checkpoint::Segment = std::sync::Arc::new(move |t: &[Tensor], _| Ok(vec![mul(&mul(&t[0], &w2), &t[0])]));
         checkpoint(f.clone(), std::slice::from_ref(&x))?[0].backward()?;
         assert_eq!(x.grad().unwrap().to_scalar::<f64>()?, 30.0);
         assert_eq!(w.grad().unwrap().to_scalar::<f64>()?, 9.0);

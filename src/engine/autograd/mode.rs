@@ -1,7 +1,7 @@
 //! Per-thread modes: whether operations are recorded, and the dtype that matmul-class operations compute in.
 
 use crate::engine::error::{Result, unknown_name};
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor as Value};
 use std::cell::Cell;
 
 /// Mixed-precision policy, as PyTorch's autocast: matmul-class operations (linear, LoRA, matmul, attention) compute in
@@ -51,6 +51,7 @@ thread_local! {
     static GRAD: Cell<bool> = const { Cell::new(true) };
     static AUTOCAST: Cell<Autocast> = const { Cell::new(Autocast::Off) };
     static TOUCHED: Cell<bool> = const { Cell::new(false) };
+    static HISTORY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether operations on this thread are recorded.
@@ -69,11 +70,12 @@ pub fn autocast() -> Autocast {
 pub struct ModeGuard {
     grad: bool,
     autocast: Autocast,
+    history: bool,
 }
 
 impl ModeGuard {
     fn save() -> Self {
-        ModeGuard { grad: GRAD.get(), autocast: AUTOCAST.get() }
+        ModeGuard { grad: GRAD.get(), autocast: AUTOCAST.get(), history: HISTORY.get() }
     }
 }
 
@@ -81,6 +83,7 @@ impl Drop for ModeGuard {
     fn drop(&mut self) {
         GRAD.set(self.grad);
         AUTOCAST.set(self.autocast);
+        HISTORY.set(self.history);
     }
 }
 
@@ -103,6 +106,27 @@ pub fn autocast_guard(policy: Autocast) -> ModeGuard {
     let guard = ModeGuard::save();
     AUTOCAST.set(policy);
     guard
+}
+
+/// Until the guard is dropped, `linear`, `lora_linear` and `residual` are recorded, and their results have a shape but no
+/// value to speak of: for the last operations of a segment that is run again for its history alone.
+pub fn history_guard() -> ModeGuard {
+    let guard = ModeGuard::save();
+    HISTORY.set(true);
+    guard
+}
+
+/// Whether results are to have values: not under [`history_guard`].
+pub(crate) fn values_wanted() -> bool {
+    !HISTORY.get()
+}
+
+/// In the place of a value that nobody looks at: zeros of one element's memory. `None` where the value is wanted.
+pub(crate) fn placeholder(dims: &[usize], dtype: DType, device: &Device) -> Result<Option<Value>> {
+    if values_wanted() {
+        return Ok(None);
+    }
+    Ok(Some(Value::zeros(1, dtype, device)?.broadcast_as(dims)?))
 }
 
 /// Notes that an unrecorded operation had an input that requires grad.

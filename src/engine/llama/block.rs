@@ -4,7 +4,7 @@
 
 use super::attention::{Attention, Span};
 use super::cache::BlockCache;
-use crate::engine::autograd::Tensor;
+use crate::engine::autograd::{Tensor, history_guard};
 use crate::engine::error::Result;
 use crate::engine::lora::Linear;
 use crate::engine::ops::{residual::residual, rms_norm::rms_norm, swiglu::swiglu};
@@ -22,11 +22,11 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// `x` `[.., hidden]` to the same shape.
-    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor> {
+    /// `x` `[.., hidden]` to `silu(gate(x)) * up(x)`, `[.., intermediate]`.
+    fn inner(&self, x: &Tensor, training: bool) -> Result<Tensor> {
         let gate = self.gate_proj.forward(x, training)?;
         let up = self.up_proj.forward(x, training)?;
-        self.down_proj.forward(&swiglu(&gate, &up)?, training)
+        swiglu(&gate, &up)
     }
 }
 
@@ -47,11 +47,26 @@ pub struct Block {
 impl Block {
     /// `x` `[batch, seq, hidden]` to the same shape and dtype.
     pub fn forward(&self, x: &Tensor, span: &Span, cache: Option<&mut BlockCache>) -> Result<Tensor> {
+        let (x, inner) = self.upper(x, span, cache)?;
+        residual(&x, &self.mlp.down_proj.forward(&inner, span.training)?)
+    }
+
+    /// As [`Block::forward`] for the history alone, at the end of a checkpointed segment: no gradient depends on the value of
+    /// the result, so that the last projection, a quarter of a block's arithmetic, is not computed.
+    pub(super) fn replay(&self, x: &Tensor, span: &Span) -> Result<Tensor> {
+        let (x, inner) = self.upper(x, span, None)?;
+        let _mode = history_guard();
+        residual(&x, &self.mlp.down_proj.forward(&inner, span.training)?)
+    }
+
+    /// The stream after attention, `[batch, seq, hidden]`, and what the MLP projects down, `[batch, seq, intermediate]`.
+    fn upper(&self, x: &Tensor, span: &Span, cache: Option<&mut BlockCache>) -> Result<(Tensor, Tensor)> {
         let h = rms_norm(x, self.input_layernorm.tensor()?, self.eps)?;
         let x = residual(x, &self.self_attn.forward(&h, span, cache)?)?;
         drop(h);
         let h = rms_norm(&x, self.post_attention_layernorm.tensor()?, self.eps)?;
-        residual(&x, &self.mlp.forward(&h, span.training)?)
+        let inner = self.mlp.inner(&h, span.training)?;
+        Ok((x, inner))
     }
 
     /// The linear layers, with their names inside the block.

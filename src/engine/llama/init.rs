@@ -130,6 +130,7 @@ fn build(config: LlamaConfig, dtype: DType, device: &Device, source: &mut Source
         tokenizer: None,
         lora: None,
         checkpoint_every: 0,
+        activation_budget: 0,
         training: true,
     })
 }

@@ -4,6 +4,7 @@ pub mod attention;
 mod batched;
 pub mod block;
 pub mod cache;
+pub mod checkpointing;
 pub mod config;
 pub mod init;
 pub mod loss;

@@ -5,7 +5,7 @@ use super::block::Block;
 use super::cache::KvCache;
 use super::config::LlamaConfig;
 use super::positions::Positions;
-use crate::engine::autograd::{Tensor, checkpoint, checkpoint::Segment, no_grad_guard};
+use crate::engine::autograd::{Tensor, checkpoint, checkpoint::Pass, mode, no_grad_guard};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
 use crate::engine::lora::LoraConfig;
@@ -40,6 +40,8 @@ pub struct Llama {
     pub lora: Option<LoraConfig>,
     /// Blocks per checkpointed segment; 0: no checkpointing.
     pub checkpoint_every: usize,
+    /// Bytes of activations that checkpointed segments may keep all the same, those that have room; see `checkpointing`.
+    pub activation_budget: usize,
     /// Whether dropout acts.
     pub training: bool,
     pub(super) positions: Positions,
@@ -110,23 +112,29 @@ impl Llama {
             cache.advance(seq);
             return Ok(x);
         }
-        let every = if self.checkpoint_every == 0 { 1 } else { self.checkpoint_every };
-        for blocks in self.blocks.chunks(every) {
+        for segment in self.segments(batch * seq, self.checkpoint_every, self.activation_budget, mode::autocast()) {
             interrupt::poll()?;
-            x = if self.checkpoint_every == 0 {
-                blocks[0].forward(&x, &span, None)?
-            } else {
-                let (blocks, span) = (blocks.to_vec(), span.clone());
-                let segment: Segment = Arc::new(move |inputs: &[Tensor]| {
-                    let mut x = inputs[0].clone();
-                    for block in &blocks {
-                        x = block.forward(&x, &span, None)?;
-                    }
-                    Ok(vec![x])
-                });
-                let mut out = checkpoint(segment, &[x])?;
-                out.pop().ok_or_else(|| Error::config("checkpoint: a segment returned nothing"))?
-            };
+            if !segment.recomputed {
+                for block in segment.blocks {
+                    x = block.forward(&x, &span, None)?;
+                }
+                continue;
+            }
+            let (blocks, span) = (segment.blocks.to_vec(), span.clone());
+            let replayed = Arc::new(move |inputs: &[Tensor], pass: Pass| {
+                let mut x = inputs[0].clone();
+                for (i, block) in blocks.iter().enumerate() {
+                    let last = i + 1 == blocks.len();
+                    x = if last && pass == Pass::Replay {
+                        block.replay(&x, &span)?
+                    } else {
+                        block.forward(&x, &span, None)?
+                    };
+                }
+                Ok(vec![x])
+            });
+            let mut out = checkpoint(replayed, &[x])?;
+            x = out.pop().ok_or_else(|| Error::config("checkpoint: a segment returned nothing"))?;
         }
         Ok(x)
     }

@@ -85,9 +85,9 @@ fn nothing_needless_is_differentiated() -> Result<()> {
 /// Protects checkpointing: the same bits with dropout on, whatever the segment length.
 #[test]
 fn checkpointing_changes_no_bit() -> Result<()> {
-    let run = |every: usize| -> Result<_> {
+    let run = |every: usize, budget: usize| -> Result<_> {
         let mut model = adapted(LoraConfig { rank: 4, dropout: 0.3, ..Default::default() });
-        model.checkpoint_every = every;
+        (model.checkpoint_every, model.activation_budget) = (every, budget);
         let (ids, labels) = batch();
         rng::seed(17);
         let loss = model.loss(&ids, &labels, Some(&Documents::one_each(&[12, 12])))?.mean;
@@ -95,9 +95,11 @@ fn checkpointing_changes_no_bit() -> Result<()> {
         let after = rng::state();
         Ok((loss.item()?.to_bits(), grads(&model), after))
     };
-    let plain = run(0)?;
+    let plain = run(0, 0)?;
     for every in [1, 2, 3, 9] {
-        assert!(run(every)? == plain, "checkpoint_every({every})");
+        for budget in [0, 40_000, usize::MAX] {
+            assert!(run(every, budget)? == plain, "checkpoint_every({every}), {budget} bytes kept");
+        }
     }
     Ok(())
 }

@@ -19,6 +19,11 @@ pub fn parse_size(text: &str) -> Option<usize> {
     (1.0..9e18).contains(&bytes).then_some(bytes as usize)
 }
 
+/// As [`parse_size`], for what may also be nothing: `0`.
+pub fn parse_size_or_zero(text: &str) -> Option<usize> {
+    if number_and_unit(text)?.0 == 0.0 { Some(0) } else { parse_size(text) }
+}
+
 /// `1.5` and `GiB` of `1.5 GiB`; the unit may be empty.
 pub fn number_and_unit(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();

@@ -4,11 +4,11 @@
 //! Matmul class: computes in autocast's dtype, and so is its result.
 
 use super::convert::convert;
-use super::products::{input_grad, product, rows, weight_grad};
+use super::products::{input_grad, product, rows, weight_grad, with_last};
 use crate::engine::autograd::{Tensor, mode, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
-use candle_core::DType;
+use candle_core::{DType, Tensor as Value};
 
 /// `x` `[.., in]` by `weight` `[out, in]` and an optional `bias` `[out]`: `[.., out]`, in autocast's dtype or, without
 /// autocast, in the dtype of `x`.
@@ -34,10 +34,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         .about("weight", weight.dims()));
     }
     let dtype = compute_dtype(x);
-    let mut value = product(x.value(), weight.value(), dtype)?;
-    if let Some(b) = bias {
-        value = value.broadcast_add(&convert(b.value(), dtype)?)?;
-    }
+    let value = affine(x.value(), weight.value(), bias, dtype)?;
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     Ok(record("linear", value, &inputs, |needs| {
@@ -54,6 +51,18 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
             Ok(grads)
         }
     }))
+}
+
+/// `x W^T + b` in `dtype`; a placeholder where only the history is wanted.
+pub(super) fn affine(x: &Value, weight: &Value, bias: Option<&Tensor>, dtype: DType) -> Result<Value> {
+    if let Some(placeholder) = mode::placeholder(&with_last(x, weight.dim(0)?), dtype, x.device())? {
+        return Ok(placeholder);
+    }
+    let value = product(x, weight, dtype)?;
+    match bias {
+        None => Ok(value),
+        Some(b) => Ok(value.broadcast_add(&convert(b.value(), dtype)?)?),
+    }
 }
 
 /// The dtype that a matmul-class operation on `x` computes in.

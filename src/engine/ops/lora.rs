@@ -7,9 +7,9 @@
 
 use super::convert::convert;
 use super::dropout_mask;
-use super::linear::{check, compute_dtype};
+use super::linear::{affine, check, compute_dtype};
 use super::products::{add_product, input_grad, product, rows, weight_grad};
-use crate::engine::autograd::{Tensor, add::add_in_place, record};
+use crate::engine::autograd::{Tensor, add::add_in_place, mode, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
 use crate::engine::rng;
@@ -54,16 +54,15 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
     }
     dropout_mask::check(lora.dropout)?;
     let dtype = compute_dtype(x);
-    let low = crate::engine::autograd::mode::autocast().dtype().unwrap_or(lora.a.dtype());
+    let low = mode::autocast().dtype().unwrap_or(lora.a.dtype());
     let (scale, p) = (lora.scale, lora.dropout);
     let stream = rng::take(if p > 0.0 { x.len() } else { 0 });
 
-    let mut value = product(x.value(), weight.value(), dtype)?;
-    if let Some(b) = bias {
-        value = value.broadcast_add(&convert(b.value(), dtype)?)?;
-    }
+    let value = affine(x.value(), weight.value(), bias, dtype)?;
     let h = product(&dropout_mask::apply(x.value(), stream, p)?, lora.a.value(), low)?;
-    add_product(&value, &h, lora.b.value(), low, scale)?;
+    if mode::values_wanted() {
+        add_product(&value, &h, lora.b.value(), low, scale)?;
+    }
 
     let mut inputs = vec![x, weight, lora.a, lora.b];
     inputs.extend(bias);

@@ -48,7 +48,7 @@ pub(super) fn add_product(y: &Value, x: &Value, w: &Value, dtype: DType, factor:
     add_in_place(y, &convert(&(product(x, w, dtype)? * factor)?, y.dtype())?)
 }
 
-fn with_last(x: &Value, n: usize) -> Vec<usize> {
+pub(super) fn with_last(x: &Value, n: usize) -> Vec<usize> {
     let mut dims = x.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last = n;

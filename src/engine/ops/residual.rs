@@ -1,7 +1,7 @@
 //! Residual sum `x + branch` in the dtype of `x`: the stream stays in f32 while autocast computes the branch in 16 bits.
 
 use super::convert::convert;
-use crate::engine::autograd::{Tensor, add::added, record};
+use crate::engine::autograd::{Tensor, add::added, mode, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
 
@@ -14,7 +14,10 @@ pub fn residual(x: &Tensor, branch: &Tensor) -> Result<Tensor> {
     if x.dims() != branch.dims() {
         return Err(Error::shape("residual", format!("x {:?} and branch {:?} differ", x.dims(), branch.dims())));
     }
-    let value = added(x.value(), &convert(branch.value(), x.dtype())?)?;
+    let value = match mode::placeholder(x.dims(), x.dtype(), x.value().device())? {
+        Some(placeholder) => placeholder,
+        None => added(x.value(), &convert(branch.value(), x.dtype())?)?,
+    };
     Ok(record("residual", value, &[x, branch], |needs| {
         let (needs, dtype) = ([needs[0], needs[1]], branch.dtype());
         move |dy| {

@@ -46,6 +46,7 @@ pub fn plan(name: &str, recipe: &Recipe, plan: &Plan, epochs: usize) -> Value {
             "dtype": recipe.dtype.as_str(),
             "amp": recipe.amp.name(),
             "checkpoint_every": recipe.checkpoint_every,
+            "activation_budget_mib": mib(recipe.activation_budget),
             "batch_size": recipe.batch_size,
             "grad_accum_steps": recipe.grad_accum_steps,
         },
@@ -81,7 +82,11 @@ pub fn settings(recipe: &Recipe) -> String {
         Autocast::Off => "no autocast".to_string(),
         low => format!("{} autocast", low.name()),
     };
-    format!("{tuning}; {} weights, {amp}, {}", recipe.dtype.as_str(), checkpoints(recipe.checkpoint_every))
+    let kept = match (recipe.checkpoint_every, recipe.activation_budget) {
+        (0, _) | (_, 0) => String::new(),
+        (_, bytes) => format!(", {:.0} MiB of activations kept", mib(bytes)),
+    };
+    format!("{tuning}; {} weights, {amp}, {}{kept}", recipe.dtype.as_str(), checkpoints(recipe.checkpoint_every))
 }
 
 /// `a checkpoint every 2 blocks`.

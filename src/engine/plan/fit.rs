@@ -13,6 +13,8 @@ pub struct Free {
     pub batch_size: bool,
     /// Blocks per checkpointed segment.
     pub checkpoint_every: bool,
+    /// Bytes of activations kept in spite of checkpoints: none, where it would not fit with them.
+    pub activation_budget: bool,
     /// bf16 for frozen weights.
     pub dtype: bool,
 }
@@ -81,7 +83,14 @@ pub fn fit(
                     ..recipe.clone()
                 };
                 let plan = planner.plan(&recipe)?;
-                all.push(Choice { fits: plan.peak <= budget, recipe, plan });
+                let fits = plan.peak <= budget;
+                if !fits && free.activation_budget && checkpoint_every > 0 && recipe.activation_budget > 0 {
+                    let recipe = Recipe { activation_budget: 0, ..recipe };
+                    let plan = planner.plan(&recipe)?;
+                    all.push(Choice { fits: plan.peak <= budget, recipe, plan });
+                    continue;
+                }
+                all.push(Choice { fits, recipe, plan });
             }
         }
     }

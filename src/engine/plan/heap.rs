@@ -58,6 +58,11 @@ impl Heap {
         Sym { buffer: Rc::new(buffer), rows, cols, dtype }
     }
 
+    /// `autograd::mode::placeholder`: one element that stands for `rows x cols`.
+    pub(super) fn placeholder(self: &Rc<Self>, rows: usize, cols: usize, dtype: DType) -> Sym {
+        Sym { rows, cols, ..self.tensor(1, 1, dtype) }
+    }
+
     /// Memory that is no tensor, until the result is dropped.
     #[must_use = "the bytes are given back when this is dropped"]
     pub(super) fn bytes(self: &Rc<Self>, bytes: usize) -> Buffer {

@@ -77,13 +77,18 @@ fn bias_grad(dy: &Sym, dtype: DType) -> Sym {
     dy.heap().tensor(1, dy.cols, dy.dtype).to(dtype)
 }
 
+fn affine(tape: &Tape, x: &Sym, weight: &Sym, bias: Option<&Var>, dtype: DType) -> Sym {
+    if !tape.values.get() {
+        return x.heap().placeholder(x.rows, weight.rows, dtype);
+    }
+    let value = product(x, weight, dtype);
+    if bias.is_some() { value.like(dtype) } else { value }
+}
+
 /// `ops::linear`. Saves x where the weight is trainable.
 pub(super) fn linear(tape: &Tape, x: &Var, weight: &Var, bias: Option<&Var>) -> Var {
     let dtype = compute(tape, x);
-    let mut value = product(x.value(), weight.value(), dtype);
-    if bias.is_some() {
-        value = value.like(dtype);
-    }
+    let value = affine(tape, x.value(), weight.value(), bias, dtype);
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     tape.record(value, &inputs, |needs| {
@@ -112,12 +117,11 @@ pub(super) fn lora_linear(
     let dtype = compute(tape, x);
     let low = tape.amp.unwrap_or(a.value().dtype);
     let dropped = move |x: &Sym| if dropout { x.like(x.dtype) } else { x.clone() };
-    let mut value = product(x.value(), weight.value(), dtype);
-    if bias.is_some() {
-        value = value.like(dtype);
-    }
+    let value = affine(tape, x.value(), weight.value(), bias, dtype);
     let h = product(&dropped(x.value()), a.value(), low);
-    add_product(&value, &h, b.value(), low);
+    if tape.values.get() {
+        add_product(&value, &h, b.value(), low);
+    }
     let mut inputs = vec![x, weight, a, b];
     inputs.extend(bias);
     tape.record(value, &inputs, |needs| {
@@ -174,9 +178,11 @@ pub(super) fn swiglu(tape: &Tape, gate: &Var, up: &Var) -> Var {
 
 /// `ops::residual`. Saves nothing.
 pub(super) fn residual(tape: &Tape, x: &Var, branch: &Var) -> Var {
-    let value = {
+    let value = if tape.values.get() {
         let _branch = branch.value().to(x.value().dtype);
         x.value().like(x.value().dtype)
+    } else {
+        x.value().heap().placeholder(x.value().rows, x.value().cols, x.value().dtype)
     };
     tape.record(value, &[x, branch], |needs| {
         let (needs, dtype) = ([needs[0], needs[1]], branch.value().dtype);

@@ -26,6 +26,8 @@ pub struct Recipe {
     pub amp: Autocast,
     /// Blocks per checkpointed segment; 0: none.
     pub checkpoint_every: usize,
+    /// Bytes of activations that those may keep all the same.
+    pub activation_budget: usize,
     /// Sequences of a micro-batch.
     pub batch_size: usize,
     /// Micro-batches of an optimizer step.
@@ -44,6 +46,7 @@ impl Default for Recipe {
             dtype: DType::F32,
             amp: Autocast::Bf16,
             checkpoint_every: 2,
+            activation_budget: 128 << 20,
             batch_size: 4,
             grad_accum_steps: 8,
             slots: 2,
@@ -257,6 +260,7 @@ impl<'a> Planner<'a> {
             window: vec![shape; micro_batches],
             amp: recipe.amp,
             checkpoint_every: recipe.checkpoint_every,
+            activation_budget: recipe.activation_budget,
             slots: recipe.slots,
         };
         // Gradients of earlier micro-batches are there in the later ones.

@@ -4,6 +4,7 @@
 //! `backward` with its pending gradients, accumulation into leaves, `checkpoint`.
 
 use super::heap::{Heap, Sym};
+use crate::engine::autograd::checkpoint::Pass;
 use candle_core::DType;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub(super) struct Tape {
     pub(super) heap: Rc<Heap>,
     /// Autocast's dtype.
     pub(super) amp: Option<DType>,
+    /// Whether results have values.
+    pub(super) values: Cell<bool>,
     grad: Cell<bool>,
     touched: Cell<bool>,
     order: Cell<u64>,
@@ -79,7 +82,14 @@ impl Var {
 
 impl Tape {
     pub(super) fn new(heap: Rc<Heap>, amp: Option<DType>) -> Tape {
-        Tape { heap, amp, grad: Cell::new(true), touched: Cell::new(false), order: Cell::new(0) }
+        Tape {
+            heap,
+            amp,
+            values: Cell::new(true),
+            grad: Cell::new(true),
+            touched: Cell::new(false),
+            order: Cell::new(0),
+        }
     }
 
     pub(super) fn grad_enabled(&self) -> bool {
@@ -114,10 +124,10 @@ impl Tape {
     }
 
     /// Runs `f` on `input` keeping nothing of it but the input, and again in backward.
-    pub(super) fn checkpoint(self: &Rc<Self>, f: Rc<dyn Fn(&Var) -> Var>, input: &Var) -> Var {
+    pub(super) fn checkpoint(self: &Rc<Self>, f: Rc<dyn Fn(&Var, Pass) -> Var>, input: &Var) -> Var {
         let touched = self.touched.replace(false);
         let grad = self.grad.replace(false);
-        let output = f(input).value().clone();
+        let output = f(input, Pass::First).value().clone();
         self.grad.set(grad);
         let inside = self.touched.get();
         self.touched.set(touched || inside);
@@ -128,7 +138,7 @@ impl Tape {
         let replay = move |grad: Sym| {
             let input = Var::leaf(saved, needs);
             let on = tape.grad.replace(true);
-            let output = f(&input);
+            let output = f(&input, Pass::Replay);
             tape.grad.set(on);
             // The roots stay alive through the whole pass.
             let root = (output, grad);

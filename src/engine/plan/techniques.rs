@@ -42,6 +42,7 @@ pub fn techniques(
         dtype: DType::F32,
         amp: Autocast::Off,
         checkpoint_every: 0,
+        activation_budget: 0,
         batch_size: window,
         grad_accum_steps: 1,
         slots: recipe.slots,

@@ -7,7 +7,7 @@ use super::heap::{Heap, Sym, Work};
 use super::ops::{self, Attention};
 use super::split::{Phases, Split};
 use super::tape::{Tape, Var};
-use crate::engine::autograd::Autocast;
+use crate::engine::autograd::{Autocast, checkpoint::Pass};
 use crate::engine::error::{Error, Result};
 use crate::engine::llama::{Llama, block::Block};
 use crate::engine::lora::Linear;
@@ -35,6 +35,8 @@ pub struct StepShape {
     pub amp: Autocast,
     /// Blocks per checkpointed segment; 0: none.
     pub checkpoint_every: usize,
+    /// Bytes of activations that those may keep all the same.
+    pub activation_budget: usize,
     /// Numbers that the optimizer remembers of each trainable one: 2 for AdamW.
     pub slots: usize,
 }
@@ -124,7 +126,10 @@ pub fn foretell(model: &Llama, step: &StepShape) -> Result<Foretold> {
             threads: rayon::current_num_threads(),
         };
         let walk = Rc::new(Walk { tape: tape.clone(), sizes });
-        let loss = walk.loss(&embed, &blocks, &norm, &head, batch, step.checkpoint_every);
+        let tokens = batch.rows * batch.width;
+        let segments = model.segments(tokens, step.checkpoint_every, step.activation_budget, step.amp);
+        let segments: Vec<_> = segments.iter().map(|s| (s.blocks.len(), s.recomputed)).collect();
+        let loss = walk.loss(&embed, &blocks, &norm, &head, batch, &segments);
         phases.forward = phases.forward.max(heap.peak());
         phases.activations = heap.now() - before;
         heap.reset_peak();
@@ -181,37 +186,56 @@ impl Walk {
 
     /// `llama::block`.
     fn block(&self, layers: &Layers, x: &Var) -> Var {
+        let (x, inner) = self.upper(layers, x);
+        ops::residual(&self.tape, &x, &self.linear(&layers.linears[6], &inner))
+    }
+
+    fn replay(&self, layers: &Layers, x: &Var) -> Var {
+        let (x, inner) = self.upper(layers, x);
+        let values = self.tape.values.replace(false);
+        let out = ops::residual(&self.tape, &x, &self.linear(&layers.linears[6], &inner));
+        self.tape.values.set(values);
+        out
+    }
+
+    fn upper(&self, layers: &Layers, x: &Var) -> (Var, Var) {
         let tape = &self.tape;
         let h = ops::rms_norm(tape, x, &layers.norms[0]);
         let x = ops::residual(tape, x, &self.attention(layers, &h));
         drop(h);
         let h = ops::rms_norm(tape, &x, &layers.norms[1]);
-        ops::residual(tape, &x, &self.mlp(layers, &h))
+        let [.., gate_proj, up_proj, _] = &layers.linears;
+        let (gate, up) = (self.linear(gate_proj, &h), self.linear(up_proj, &h));
+        let inner = ops::swiglu(tape, &gate, &up);
+        (x, inner)
     }
 
-    fn mlp(&self, layers: &Layers, h: &Var) -> Var {
-        let [.., gate_proj, up_proj, down_proj] = &layers.linears;
-        let (gate, up) = (self.linear(gate_proj, h), self.linear(up_proj, h));
-        self.linear(down_proj, &ops::swiglu(&self.tape, &gate, &up))
-    }
-
-    /// `llama::model`, `Llama::hidden`.
-    fn hidden(self: &Rc<Self>, embed: &Var, blocks: &[Rc<Layers>], batch: &BatchShape, every: usize) -> Var {
+    /// `llama::model`, `Llama::hidden`. `segments`: of how many blocks, and whether they are computed again.
+    fn hidden(
+        self: &Rc<Self>,
+        embed: &Var,
+        mut blocks: &[Rc<Layers>],
+        batch: &BatchShape,
+        segments: &[(usize, bool)],
+    ) -> Var {
         let mut x = ops::embedding(&self.tape, embed, batch.rows * batch.width);
-        for blocks in blocks.chunks(every.max(1)) {
-            x = if every == 0 {
-                self.block(&blocks[0], &x)
-            } else {
-                let (blocks, walk) = (blocks.to_vec(), self.clone());
-                let segment = Rc::new(move |input: &Var| {
-                    let mut x = input.clone();
-                    for block in &blocks {
-                        x = walk.block(block, &x);
-                    }
-                    x
-                });
-                self.tape.checkpoint(segment, &x)
-            };
+        for &(count, recomputed) in segments {
+            let (of_segment, rest) = blocks.split_at(count);
+            blocks = rest;
+            if !recomputed {
+                x = of_segment.iter().fold(x, |x, block| self.block(block, &x));
+                continue;
+            }
+            let (blocks, walk) = (of_segment.to_vec(), self.clone());
+            let segment = Rc::new(move |input: &Var, pass: Pass| {
+                let mut x = input.clone();
+                for (i, block) in blocks.iter().enumerate() {
+                    let last = i + 1 == blocks.len();
+                    x = if last && pass == Pass::Replay { walk.replay(block, &x) } else { walk.block(block, &x) };
+                }
+                x
+            });
+            x = self.tape.checkpoint(segment, &x);
         }
         x
     }
@@ -224,11 +248,11 @@ impl Walk {
         norm: &Var,
         head: &Var,
         batch: &BatchShape,
-        every: usize,
+        segments: &[(usize, bool)],
     ) -> Var {
         let tape = &self.tape;
         let _ids: Sym = tape.heap.tensor(batch.rows, batch.width, candle_core::DType::U32);
-        let picked = ops::select_rows(tape, &self.hidden(embed, blocks, batch, every), batch.labels);
+        let picked = ops::select_rows(tape, &self.hidden(embed, blocks, batch, segments), batch.labels);
         let x = ops::rms_norm(tape, &picked, norm);
         ops::head_loss(tape, &x, head)
     }
