@@ -25,9 +25,9 @@ impl Kernel for F32 {
 
     #[target_feature(enable = "avx512f")]
     unsafe fn pack_cols(x: *const f32, term: usize, lanes: usize, zs: usize, terms: usize, out: *mut f32) {
-        for z in 0..zs {
-            let mask = first((lanes - 16 * z).min(16));
-            for p in 0..terms {
+        for p in 0..terms {
+            for z in 0..zs {
+                let mask = first((lanes - 16 * z).min(16));
                 // SAFETY: the caller's; the mask leaves out what is no lane.
                 unsafe {
                     let lanes = _mm512_maskz_loadu_ps(mask, x.add(p * term + 16 * z));

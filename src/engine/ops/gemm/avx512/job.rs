@@ -11,6 +11,8 @@ pub(super) struct Job<'a, K: Kernel> {
     pub(super) scalars: &'a Operand<'a, K::T>,
     pub(super) first_lane: usize,
     pub(super) lane_count: usize,
+    /// The first lane of the task after this one; 0: none.
+    pub(super) next_lane: usize,
     pub(super) first_scalar: usize,
     pub(super) scalar_count: usize,
     pub(super) k: usize,
@@ -80,6 +82,15 @@ impl<K: Kernel> Job<'_, K> {
                 unsafe { self.block(block..end, unit, count, terms, room) };
             }
         }
+    }
+
+    /// What tile `tile` of the first block fetches meanwhile for the task after this one, if its lanes are as far apart as memory
+    /// lines: line `tile` of each term of panel `panel`. Where it begins, and the bytes to the next.
+    fn ahead(&self, panel: usize, tile: usize, unit: usize) -> Option<(*const u8, usize)> {
+        let lane = self.next_lane + panel * 16 * Z + tile * LINE / size_of::<K::T>();
+        let lines = 16 * Z * size_of::<K::T>() / LINE;
+        (self.next_lane > 0 && self.lanes.term != 1 && tile < lines && lane < self.lanes.term)
+            .then(|| (self.lanes.at(lane, unit * K::PAIR).cast(), self.lanes.term * size_of::<K::T>() * K::PAIR))
     }
 
     /// Registers of panel `panel`, and its lanes.
@@ -168,12 +179,17 @@ impl<K: Kernel> Job<'_, K> {
                 } else {
                     std::ptr::null_mut()
                 };
+                let lanes_at = room.lanes[panel * 16 * Z * units..].as_ptr().cast();
+                let ahead = if block.start == 0 { self.ahead(panel, tile, unit) } else { None };
+                let (ahead, ahead_step) = ahead.unwrap_or((lanes_at as *const u8, 0));
                 let tile = Tile::<K> {
+                    ahead,
+                    ahead_step,
                     units,
                     scalars,
                     row,
                     step,
-                    lanes: room.lanes[panel * 16 * Z * units..].as_ptr().cast(),
+                    lanes: lanes_at,
                     lane_step: 16 * zs,
                     lane_count: lanes,
                     first: unit == 0,

@@ -38,6 +38,10 @@ const Z: usize = 2;
 const LANES: usize = 64;
 /// Scalars that every panel of lanes is multiplied with before the next are read: they stay in the cache meanwhile.
 const BLOCK: usize = 4 * R;
+/// Lanes that are one task's, if no more of them and no more than [`PACKED`] bytes.
+const FEW: usize = 256;
+/// Bytes of the packed lanes of such a task: half of a second-level cache.
+const PACKED: usize = 512 << 10;
 /// Most terms of a sum that is made in one go, in units (elements, or pairs in bf16).
 const TERMS: usize = 2048;
 /// Terms that are packed at once of longer sums. Their partial sums are kept in f32, and a task has so many lanes that the
@@ -190,6 +194,7 @@ fn product<K: Kernel>(form: Form, size: Size, a: &[K::T], b: &[K::T], c: &mut [M
             scalars: &scalars,
             first_lane: group * cut.lanes,
             lane_count: cut.lanes.min(lane_count - group * cut.lanes),
+            next_lane: if group + 1 < cut.groups { (group + 1) * cut.lanes } else { 0 },
             first_scalar: part * cut.scalars,
             scalar_count: cut.scalars.min(scalar_count - part * cut.scalars),
             k,
@@ -227,9 +232,20 @@ impl Cut {
     fn new(lane_count: usize, scalar_count: usize, units: usize, unit_bytes: usize) -> Cut {
         let threads = rayon::current_num_threads();
         let long = units > TERMS;
-        let most = if long { LONG_LANES } else { LANES };
+        if !long && lane_count <= FEW && lane_count.next_multiple_of(16) * units * unit_bytes <= PACKED {
+            // Few lanes are one group: the scalars, a layer's weight mostly, come from memory once, a part to each thread.
+            let parts =
+                (scalar_count / LEAST).clamp(1, 2 * threads).next_multiple_of(threads).min(scalar_count.div_ceil(R));
+            let scalars = scalar_count.div_ceil(parts).next_multiple_of(R);
+            let lanes = lane_count.next_multiple_of(16);
+            return Cut { lanes, groups: 1, scalars, parts: scalar_count.div_ceil(scalars), terms: TERMS };
+        }
+        let mut most = if long { LONG_LANES } else { LANES };
+        if !long && scalar_count < 2 * LEAST && !lane_count.div_ceil(most).is_multiple_of(threads) {
+            most = 16 * Z;
+        }
         let groups = lane_count.div_ceil(most).max(1);
-        let lanes = if long { lane_count.div_ceil(groups).next_multiple_of(16 * Z) } else { LANES };
+        let lanes = if long { lane_count.div_ceil(groups).next_multiple_of(16 * Z) } else { most };
         let limit = if long { LONG_SCALARS } else { (SHARED / (units * unit_bytes).max(1)).max(LEAST) };
         let most_parts = (scalar_count / LEAST).max(1);
         let mut parts = (4 * threads).div_ceil(groups).min(most_parts).max(scalar_count.div_ceil(limit));

@@ -95,6 +95,8 @@ pub fn multiply(
         };
         let tile = Tile::<F32> {
             units: terms,
+            ahead: lanes.cast(),
+            ahead_step: 0,
             scalars: left.data.as_ptr().cast(),
             row: left.by_row * size_of::<f32>(),
             step: left.by_term * size_of::<f32>(),

@@ -2,12 +2,15 @@
 
 use super::super::dense::Update;
 use super::{Kernel, Target, transpose};
-use std::arch::x86_64::{__m512, _mm512_setzero_ps};
+use std::arch::x86_64::{__m512, _MM_HINT_T1, _mm_prefetch, _mm512_setzero_ps};
 
 /// One tile's work. Scalar `i` has its unit `p` at `scalars + i * row + p * step` bytes, lane `l` at
 /// `lanes[l + p * lane_step]`.
 pub(super) struct Tile<K: Kernel> {
     pub(super) units: usize,
+    /// What is fetched from memory meanwhile: a line at each step of the sum, so many bytes apart. Any address will do.
+    pub(super) ahead: *const u8,
+    pub(super) ahead_step: usize,
     pub(super) scalars: *const u8,
     pub(super) row: usize,
     pub(super) step: usize,
@@ -57,9 +60,11 @@ impl<K: Kernel> Tile<K> {
             } else {
                 self.sums.cast::<[[__m512; ZS]; ROWS]>().read_unaligned()
             };
-            let (mut scalars, mut lanes) = (self.scalars, self.lanes);
+            let (mut scalars, mut lanes, mut ahead) = (self.scalars, self.lanes, self.ahead);
             for _ in 0..self.units {
                 let units: [K::Units; ZS] = std::array::from_fn(|z| K::lanes(lanes.add(16 * z)));
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                ahead = ahead.wrapping_add(self.ahead_step);
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let scalar = K::scalar(scalars.add(i * self.row));
                     for z in 0..ZS {
