@@ -1,5 +1,7 @@
 //! `scripts/study.rhai` through the real binary, on a tiny model: what its report holds, and that a study which is killed
-//! again and again ends with the same one.
+//! again and again, whatever of it runs side by side, ends with the same one.
+
+mod cli_support;
 
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read};
@@ -58,10 +60,10 @@ fn prepare() -> tempfile::TempDir {
     dir
 }
 
-fn study(dir: &Path) -> Command {
+fn study(dir: &Path, jobs: usize) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_host"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/study.rhai");
-    c.current_dir(dir).arg("run").arg(script).args(SMALL).stdin(Stdio::null());
+    c.current_dir(dir).arg("run").arg(script).args(SMALL).arg(format!("--jobs={jobs}")).stdin(Stdio::null());
     c
 }
 
@@ -145,33 +147,62 @@ fn kill_in(mut c: Command, job: usize, more: Duration) -> bool {
 }
 
 /// Protects the study's main promises: all six sections with their figures and tables, gradients compared and equal, and
-/// a study that is killed up to five times at random points and started again ends with the same report, measured times and
-/// sizes aside.
+/// a study that is killed up to six times at random points and started again, now with jobs side by side and now without,
+/// ends with the same report as one that ran through one job at a time, measured times and sizes aside. No worker outlives the
+/// process that started it.
 #[test]
 fn a_killed_study_ends_with_the_same_report() {
     let (whole, killed) = (prepare(), prepare());
-    let said = finish(study(whole.path()));
+    let said = finish(study(whole.path(), 1));
     let wanted = report(whole.path());
     check(&wanted, &said);
 
-    // The same five points in every run of this test; the machine's speed moves them a little.
+    // The same points in every run of this test; the machine's speed moves them a little.
     let mut random = 0x9E37_79B9_u64;
     let mut next = |n: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % n
     };
     let mut kills = 0;
-    // The fifth job is the training run, which goes on from its saved state.
-    for job in [2, 5, 6 + next(4) as usize, 10 + next(4) as usize, 15 + next(4) as usize] {
-        kills += usize::from(kill_in(study(killed.path()), job, Duration::from_millis(2 + next(30))));
+    // The fifth job is the training run, which goes on from its saved state. When the ninth begins, two workers run.
+    let jobs = [2, 5, 9, 10 + next(3) as usize, 14 + next(4) as usize, 19 + next(4) as usize];
+    for (job, lanes) in jobs.into_iter().zip([1, 2, 2, 3, 1, 2]) {
+        kills += usize::from(kill_in(study(killed.path(), lanes), job, Duration::from_millis(2 + next(30))));
+        let left = cli_support::workers_left(killed.path());
+        assert!(left.is_empty(), "killed in job {job}, workers live on: {left:?}");
     }
     assert!(kills >= 1, "the study ended before it could be killed: {kills}");
-    let mut last = study(killed.path());
+    let mut last = study(killed.path(), 2);
     last.arg("--resume");
     let said = finish(last);
     assert!(said.contains("jobs are done"), "{said}");
     let found = difference("report", &lasting(report(killed.path())), &lasting(wanted));
     assert!(found.is_none(), "after {kills} kills: {}", found.unwrap_or_default());
+}
+
+/// Protects results from how they were come by: with jobs side by side a study has the report that it has without, to the last
+/// digit, and says which jobs shared the machine; nothing that it calls measured was measured meanwhile.
+#[test]
+fn jobs_side_by_side_give_the_same_report() {
+    let (one, two) = (prepare(), prepare());
+    finish(study(one.path(), 1));
+    let said = finish(study(two.path(), 2));
+    assert!(said.contains("2 jobs side by side, as asked") && said.contains(": done in "), "{said}");
+    let (one, two) = (report(one.path()), report(two.path()));
+    let how = |report: &Json| report["sections"].as_array().unwrap().last().unwrap().to_string();
+    assert!(how(&one).contains("each uses every core") && how(&two).contains("up to 2 side by side"), "{}", how(&two));
+    let results = two["data"]["results"].as_object().unwrap();
+    let settings = results.iter().filter(|(name, _)| name.starts_with("setting: "));
+    assert!(
+        settings.clone().count() > 3 && settings.clone().all(|(_, job)| job.get("measured").is_none()),
+        "{results:?}"
+    );
+    for (name, _) in settings {
+        let step = &results[&name.replace("setting: ", "step: ")]["measured"];
+        assert!(step["peak_mib"].as_f64().unwrap() > 0.0 && step["seconds"].as_f64().unwrap() > 0.0, "{name}: {step}");
+    }
+    let found = difference("report", &lasting(two), &lasting(one));
+    assert!(found.is_none(), "{}", found.unwrap_or_default());
 }
 
 /// What a study's report must hold.
@@ -212,7 +243,7 @@ fn check(report: &Json, said: &str) {
 #[test]
 fn texts_can_be_left_out() {
     let dir = prepare();
-    let mut c = study(dir.path());
+    let mut c = study(dir.path(), 1);
     c.arg("--no-texts");
     finish(c);
     let report = report(dir.path());

@@ -2,6 +2,7 @@
 
 use super::{Access, testing::Scratch};
 use crate::engine::progress::{Reporter, Silent};
+use crate::engine::workers::{Launcher, Order};
 use rhai::Map;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,6 +85,10 @@ pub struct HostContext {
     pub scratch: Scratch,
     /// Whether there is a prompt for pauses: `-i`, or a session. Without one, `breakpoint()` only says so.
     pub pausable: bool,
+    /// How workers are started for single jobs; `None` where they cannot be.
+    pub launcher: Option<Launcher>,
+    /// The job that this process was started for; `None` for one that a person started.
+    pub order: Option<Order>,
 }
 
 impl HostContext {
@@ -101,6 +106,8 @@ impl HostContext {
             pausable: false,
             settings: None,
             folder: None,
+            launcher: None,
+            order: None,
         }
     }
 }

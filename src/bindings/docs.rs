@@ -17,6 +17,6 @@ macro_rules! pages {
 
 /// The pages in the order of the reference.
 pub const PAGES: &[Page] = pages![
-    "tensors", "math", "shapes", "autograd", "nn", "models", "data", "evaluate", "optim", "plan", "runs", "plot",
-    "report", "host", "testing", "language",
+    "tensors", "math", "shapes", "autograd", "nn", "models", "data", "evaluate", "optim", "plan", "runs", "workers",
+    "plot", "report", "host", "testing", "language",
 ];

@@ -35,6 +35,7 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     function("device", ["string"]).register_into_engine(engine, move || device::name(&c.device));
     function("devices", ["Array"])
         .register_into_engine(engine, || device::all().into_iter().map(Dynamic::from).collect::<Array>());
+    function("threads", ["int"]).register_into_engine(engine, || rayon::current_num_threads() as INT);
     function("memory", ["Map"]).register_into_engine(engine, usage);
     function("reset_peak_memory", []).register_into_engine(engine, memory::reset_peak);
     function("now", ["float"]).register_into_engine(engine, now);
@@ -44,7 +45,9 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
 }
 
 fn usage() -> Map {
+    let free = memory::free().map_or(Dynamic::UNIT, |bytes| Dynamic::from(bytes as FLOAT / MIB));
     Map::from([
+        ("free_mib".into(), free),
         ("current_mib".into(), Dynamic::from(memory::current() as FLOAT / MIB)),
         ("peak_mib".into(), Dynamic::from(memory::peak() as FLOAT / MIB)),
     ])

@@ -46,6 +46,7 @@ mod streams;
 mod subset;
 mod tokenize;
 pub mod tokenizer;
+pub mod workers;
 
 pub use access::Access;
 pub use context::{Context, HostContext, Output, Screen};
@@ -81,6 +82,7 @@ pub fn register(engine: &mut rhai::Engine, ctx: &Context) {
     plan::register(engine, ctx);
     report::register(engine, ctx);
     runs::register(engine, ctx);
+    workers::register(engine, ctx);
     plot::register(engine, ctx);
     run_text::register(engine, ctx);
     testing::register(engine, ctx);

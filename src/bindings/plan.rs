@@ -40,6 +40,7 @@ fn measure(model: &Model, optimizer: &Optim, window: &Dynamic, options: Map) -> 
         max_norm: o.float_or("max_norm", default.max_norm)?,
         update: o.bool_or("update", default.update)?,
         warmup: o.usize_or("warmup", default.warmup)?,
+        threads: o.usize_or("threads", default.threads)?,
     };
     o.finish()?;
     let window = batches(window)?;

@@ -22,6 +22,7 @@ mod signals;
 mod test;
 mod types;
 mod watch;
+mod worker;
 
 use crate::repl::Report;
 use crate::script::{

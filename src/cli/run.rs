@@ -1,8 +1,9 @@
 //! `host run`: a script, a recipe's folder or pack, or a recipe by its name.
 
 use super::dashboard::Dashboard;
-use super::{Exit, check, fail, printer::Printer, reporter, signals, watch};
+use super::{Exit, check, fail, printer::Printer, reporter, signals, watch, worker};
 use crate::bindings::{Access, HostContext, Output};
+use crate::engine::workers::{Launcher, Order};
 use crate::engine::{device, pause, profile};
 use crate::repl::PausePrompt;
 use crate::script::{
@@ -115,11 +116,18 @@ impl Ready {
 
 /// Runs the verb.
 pub(super) fn run(args: Args, printer: &Arc<Printer>) -> Exit {
+    let order = match Order::given() {
+        Ok(order) => order,
+        Err(e) => return fail(printer, &Diagnostic::from(&e)),
+    };
     let mut words = args.script.iter().skip(1).take_while(|w| *w != "--");
-    if args.watch || words.any(|w| w == "--watch" || w == "--watch=true") {
+    if order.is_none() && (args.watch || words.any(|w| w == "--watch" || w == "--watch=true")) {
         return watch::run(&args, printer);
     }
-    match prepare(&args, printer, &mut Vec::new()) {
+    if order.is_some() {
+        worker::follow();
+    }
+    match prepare(&args, printer, &mut Vec::new(), order) {
         Ok(Some(ready)) => match ready.run(printer) {
             Ok(()) => Exit::Success,
             Err(diagnostic) => fail(printer, &diagnostic),
@@ -163,6 +171,7 @@ pub(super) fn prepare(
     args: &Args,
     printer: &Arc<Printer>,
     files: &mut Vec<PathBuf>,
+    order: Option<Order>,
 ) -> Result<Option<Ready>, Box<Diagnostic>> {
     files.extend(args.config.iter().map(PathBuf::from));
     let (name, words) = named(args)?;
@@ -188,7 +197,11 @@ pub(super) fn prepare(
         interactive: args.interactive,
         break_on_nan: args.break_on.is_some(),
     };
-    let given = declared.parse(words, flags)?;
+    let mut given = declared.parse(words, flags)?;
+    let threads = given.host.threads;
+    if order.is_some() {
+        worker::plain(&mut given.host);
+    }
     if given.help {
         printer.line(&declared.help(name.as_deref().unwrap_or("-e TEXT")));
         return Ok(None);
@@ -226,7 +239,7 @@ pub(super) fn prepare(
         script_crc32: Some(settings::fingerprint(&found.script.text)),
         version: Some(env!("CARGO_PKG_VERSION").into()),
         device: Some(device::name(&ctx.device)),
-        threads: given.host.threads,
+        threads,
         args: given.args.clone(),
     };
     note_differences(&given, &by, printer);
@@ -234,7 +247,13 @@ pub(super) fn prepare(
     ctx.options = given.options;
     ctx.args = given.args;
     ctx.folder.clone_from(&found.folder);
-    signals::install(&output, signals::Insisting::Leaves);
+    if order.is_none() {
+        signals::install(&output, signals::Insisting::Leaves);
+        // Standard input has been read, and cannot be once more.
+        let repeatable = found.origin != Origin::Text || args.eval.is_some();
+        ctx.launcher = if repeatable { Launcher::again(std::env::args_os().skip(1).collect()) } else { None };
+    }
+    ctx.order = order;
     let ctx = Arc::new(ctx);
     let mut host = Host::new(&ctx, found.folder.as_deref());
     if ctx.pausable {

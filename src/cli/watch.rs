@@ -45,7 +45,7 @@ pub(super) fn run(args: &run::Args, printer: &Arc<Printer>) -> Exit {
 fn once(args: &run::Args, printer: &Arc<Printer>, watch: &mut Watch) -> (Exit, Option<Vec<PathBuf>>) {
     let failed = |d: &Diagnostic| fail(printer, d);
     let mut files = Vec::new();
-    let ready = match run::prepare(args, printer, &mut files) {
+    let ready = match run::prepare(args, printer, &mut files, None) {
         Ok(ready) => ready,
         Err(diagnostic) => {
             files.iter().for_each(|f| watch.add(f));

@@ -120,6 +120,12 @@ pub fn limit() -> usize {
     }
 }
 
+/// Bytes that other processes could have beside this one: what the machine could give now, and no more than [`limit`] leaves.
+/// `None` where the machine does not say.
+pub fn free() -> Option<usize> {
+    machine::free().map(|bytes| bytes.min(limit().saturating_sub(current())))
+}
+
 /// Sets [`limit`], and a quarter above it the hard end, past which allocations fail.
 pub fn set_limit(bytes: usize) {
     LIMIT.store(bytes, Relaxed);

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod pause;
 pub mod interrupt;
 pub mod progress;
+pub mod workers;
 pub mod device;
 pub mod machine;
 pub mod rng;

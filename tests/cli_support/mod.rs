@@ -50,6 +50,27 @@ impl Dir {
     }
 }
 
+/// The processes that work in `dir` for a queue, once those that are about to end have had the time.
+pub fn workers_left(dir: &Path) -> Vec<String> {
+    let dir = dir.canonicalize().unwrap();
+    let at_work = || -> Vec<String> {
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|e| e.path());
+        let ours = processes.filter(|p| std::fs::read_link(p.join("cwd")).is_ok_and(|cwd| cwd == dir));
+        let order = |p: std::path::PathBuf| {
+            let environment = String::from_utf8_lossy(&std::fs::read(p.join("environ")).ok()?).into_owned();
+            environment.split('\0').find(|v| v.starts_with("HOST_WORKER=")).map(|v| format!("{}: {v}", p.display()))
+        };
+        ours.filter_map(order).collect()
+    };
+    for _ in 0..100 {
+        if at_work().is_empty() {
+            return Vec::new();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    at_work()
+}
+
 /// Runs `text` as `t.rhai`, whatever `host check` would say of it: tests of errors want to meet them.
 pub fn script(text: &str) -> Ran {
     Dir::with(&[("t.rhai", text)]).run(&["run", "--no-check", "t.rhai"])

@@ -31,6 +31,28 @@ pub(in crate::engine) fn control_group() -> Option<usize> {
     found.into_iter().flatten().min()
 }
 
+/// Bytes that the machine could give now: what is available, and what the limits of the control groups leave of it.
+pub(super) fn free() -> Option<usize> {
+    let available = read_to_string("/proc/meminfo").ok().and_then(|text| kib(&text, "MemAvailable:"));
+    let number = |file: &Path| read_to_string(file).ok()?.trim().parse::<usize>().ok();
+    // What a group has read of files is given back when it is wanted.
+    let room = |group: &Path, [limit, used, given_back]: [&str; 3]| {
+        let stat = read_to_string(group.join("memory.stat")).unwrap_or_default();
+        let cache = stat.lines().find_map(|l| l.strip_prefix(given_back)?.trim().parse::<usize>().ok()).unwrap_or(0);
+        let used = number(&group.join(used))?.saturating_sub(cache);
+        Some(number(&group.join(limit))?.saturating_sub(used))
+    };
+    let old = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "];
+    let mut found = vec![available, room(Path::new("/sys/fs/cgroup/memory"), old)];
+    let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|l| l.strip_prefix("0::/")).unwrap_or("");
+    for group in Path::new(own).ancestors() {
+        let group = Path::new("/sys/fs/cgroup").join(group);
+        found.push(room(&group, ["memory.max", "memory.current", "inactive_file "]));
+    }
+    found.into_iter().flatten().min()
+}
+
 /// What `ulimit -v` and `ulimit -d` leave of the address space.
 fn address_space() -> Option<usize> {
     let limits = read_to_string("/proc/self/limits").ok()?;
@@ -52,6 +74,7 @@ mod tests {
     fn the_limit_is_a_machines() {
         let bytes = limit();
         assert!(bytes > 64 << 20 && bytes <= 1 << 46, "{bytes}");
+        assert!(free().is_none_or(|free| free > 1 << 20 && free <= 1 << 46), "{:?}", free());
         assert_eq!(kib("A:  1 kB\nMemTotal:   16 kB\n", "MemTotal:"), Some(16384));
     }
 }

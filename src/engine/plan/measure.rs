@@ -25,11 +25,16 @@ pub struct StepOptions {
     pub update: bool,
     /// Steps taken before the one that is measured, without an update: thread pools and tables are made in the first.
     pub warmup: usize,
+    /// Threads that share the work; 0: all that this process has.
+    pub threads: usize,
 }
+
+/// Bytes of stack of the threads of [`StepOptions::threads`].
+const STACK: usize = 16 << 20;
 
 impl Default for StepOptions {
     fn default() -> Self {
-        StepOptions { amp: Autocast::Off, max_norm: 1.0, update: true, warmup: 1 }
+        StepOptions { amp: Autocast::Off, max_norm: 1.0, update: true, warmup: 1, threads: 0 }
     }
 }
 
@@ -61,6 +66,28 @@ pub struct Measured {
 /// If the window is empty, the optimizer has parameters that are not the model's, or the step fails; the model is then
 /// as before, unless the update itself failed.
 pub fn measure_step(
+    model: &Llama,
+    optimizer: &mut dyn Optimizer,
+    window: &[&Batch],
+    options: &StepOptions,
+) -> Result<Measured> {
+    if options.threads == 0 {
+        return measure_here(model, optimizer, window, options);
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).stack_size(STACK).build();
+    let pool = pool.map_err(|e| Error::config(format!("measure_step: {} threads: {e}", options.threads)))?;
+    // The random stream is each thread's own.
+    let stream = rng::state();
+    let (measured, stream) = pool.install(|| {
+        rng::restore(stream);
+        (measure_here(model, optimizer, window, options), rng::state())
+    });
+    rng::restore(stream);
+    measured
+}
+
+/// [`measure_step`] on the threads that are at hand.
+fn measure_here(
     model: &Llama,
     optimizer: &mut dyn Optimizer,
     window: &[&Batch],
