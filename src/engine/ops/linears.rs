@@ -1,12 +1,13 @@
 //! Several linear maps of one input: `y_i = x W_i^T + b_i`, as q, k and v, or gate and up.
 //!
-//! Where a model decodes with quantized weights the input is quantized once, and the threads are called once for all of
-//! them. Elsewhere they are [`linear`] one by one.
+//! Where quantized weights are multiplied in fewer bits the input is converted once, and to decode the threads are called
+//! once for all of them. Elsewhere they are [`linear`] one by one.
 
 use super::convert::convert;
 use super::linear::{check, compute_dtype, linear};
-use super::quant::ROWS;
-use super::weight::{Quantized, Weight, few};
+use super::quant::Matrix;
+use super::quantized::quick;
+use super::weight::Weight;
 use crate::engine::autograd::{Tensor, grad_enabled, record};
 use crate::engine::error::Result;
 use crate::engine::profile;
@@ -18,10 +19,9 @@ use candle_core::Tensor as Value;
 /// If the shapes do not fit.
 pub fn linears(x: &Tensor, layers: &[(Weight<'_>, Option<&Tensor>)]) -> Result<Vec<Tensor>> {
     let one = |(weight, bias): &(Weight<'_>, Option<&Tensor>)| linear(x, *weight, *bias);
-    let columns = x.dims().last().copied().unwrap_or(0).max(1);
     let wanted = layers.iter().any(|(_, bias)| bias.is_some_and(Tensor::requires_grad)) || x.requires_grad();
-    let together = (1..=ROWS).contains(&(x.len() / columns)) && !(wanted && grad_enabled());
-    let weights: Option<Vec<&Quantized>> = layers.iter().map(|(weight, _)| weight.quick()).collect();
+    let together = !(wanted && grad_enabled());
+    let weights: Option<Vec<&Matrix>> = layers.iter().map(|(weight, _)| weight.quick()).collect();
     let Some(weights) = weights.filter(|_| together) else { return layers.iter().map(one).collect() };
     let _span = profile::span("linear");
     layers.iter().try_for_each(|(weight, _)| check("linear", x, *weight))?;
@@ -34,5 +34,5 @@ pub fn linears(x: &Tensor, layers: &[(Weight<'_>, Option<&Tensor>)]) -> Result<V
         let value = value.broadcast_add(&convert(bias.value(), dtype)?)?;
         Ok(record("linear", value, &[x, weight.leaf(), bias], |_| |_| Ok(Vec::new())))
     };
-    few(x.value(), &weights, dtype)?.into_iter().zip(layers).map(with_bias).collect()
+    quick(x.value(), &weights, dtype)?.into_iter().zip(layers).map(with_bias).collect()
 }

@@ -25,6 +25,7 @@ pub mod int_arith;
 pub mod join;
 pub(crate) mod products;
 pub mod quant;
+pub(in crate::engine) mod quantized;
 pub mod linear;
 pub mod linears;
 pub mod lora;

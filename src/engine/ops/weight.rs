@@ -4,17 +4,16 @@
 //!
 //! - [`Precision::Exact`], for training: it is dequantized into the dtype of the product, which is then that of a dense
 //!   weight, bit for bit, forward and backward. Nothing of the copy outlives the product.
-//! - [`Precision::Quick`], for inference: up to eight rows of `x` are quantized too, and multiplied in integers, as llama.cpp
-//!   does; more rows are multiplied in bf16 where the processor has kernels for it.
+//! - [`Precision::Quick`], for inference: up to eight rows of `x` are multiplied in integers, as llama.cpp does; more rows in
+//!   bf16, where the processor has kernels for it.
 //!
 //! Source of the first: Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023.
 
 use super::convert::convert;
-use super::quant::{self, Activations, Matrix, Product};
-use super::{cpu, gemm, products};
+use super::quant::Matrix;
+use super::{products, quantized};
 use crate::engine::autograd::Tensor;
-use crate::engine::error::Result;
-use crate::engine::profile;
+use crate::engine::error::{Error, Result};
 use candle_core::{DType, Device, Tensor as Value};
 
 /// How products with a quantized weight are computed.
@@ -84,10 +83,10 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// The blocks of a quantized weight that may be multiplied in integers.
-    pub(super) fn quick(&self) -> Option<&'a Quantized> {
+    /// The blocks of a quantized weight that may be multiplied in fewer bits.
+    pub(super) fn quick(&self) -> Option<&'a Matrix> {
         match self {
-            Weight::Quantized(weight, Precision::Quick) => Some(weight),
+            Weight::Quantized(weight, Precision::Quick) => Some(&weight.matrix),
             _ => None,
         }
     }
@@ -122,55 +121,19 @@ impl<'a> Weight<'a> {
             Weight::Dense(weight) => return products::product(x, weight.value(), dtype),
             Weight::Quantized(q, precision) => (q, precision),
         };
-        profile::work(0.0, q.matrix.bytes());
-        let rows = x.elem_count() / q.dims[1].max(1);
-        match precision {
-            Precision::Quick if (1..=quant::ROWS).contains(&rows) => {
-                let mut all = few(x, &[q], dtype)?;
-                Ok(all.swap_remove(0))
-            }
-            Precision::Quick if dtype == DType::F32 && gemm::bf16_supported() => {
-                convert(&products::product(x, &dense(&q.matrix, DType::BF16)?, DType::BF16)?, dtype)
-            }
-            _ => products::product(x, &dense(&q.matrix, dtype)?, dtype),
-        }
+        let all = match precision {
+            Precision::Exact => return quantized::product(x, &q.matrix, dtype),
+            Precision::Quick => quantized::quick(x, &[&q.matrix], dtype)?,
+        };
+        all.into_iter().next().ok_or_else(|| Error::config("a product without a result"))
     }
 
     /// The weight in `dtype`.
     pub(super) fn dense(&self, dtype: DType) -> Result<Value> {
         match self {
             Weight::Dense(weight) => convert(weight.value(), dtype),
-            Weight::Quantized(weight, _) => dense(&weight.matrix, dtype),
+            Weight::Quantized(weight, _) => quantized::dense(&weight.matrix, dtype),
         }
-    }
-}
-
-/// `x W^T` in `dtype` for one to [`quant::ROWS`] rows and several weights of as many columns: `x` is quantized once, and all
-/// threads are called once.
-pub(super) fn few(x: &Value, weights: &[&Quantized], dtype: DType) -> Result<Vec<Value>> {
-    let cols = x.dims().last().copied().unwrap_or(0);
-    let rows = x.elem_count() / cols.max(1);
-    let wide = cpu::prepared(x, DType::F32)?;
-    let x_quantized = cpu::slices!([xs: f32 = wide] => Activations::new(xs, cols));
-    let mut outs: Vec<Vec<f32>> = weights.iter().map(|w| vec![0.0; rows * w.dims[0]]).collect();
-    let mut all: Vec<Product<'_>> =
-        weights.iter().zip(&mut outs).map(|(w, out)| Product { matrix: &w.matrix, out }).collect();
-    quant::multiply(&x_quantized, &mut all);
-    let mut dims = x.dims().to_vec();
-    let last = dims.len() - 1; // a product's x has a dimension: its last one
-    let value = |(weight, out): (&&Quantized, Vec<f32>)| {
-        profile::work(2.0 * rows as f64 * weight.dims[0] as f64 * cols as f64, 0);
-        dims[last] = weight.dims[0];
-        convert(&cpu::tensor(out, &dims)?, dtype)
-    };
-    weights.iter().zip(outs).map(value).collect()
-}
-
-/// The numbers of `matrix` in `dtype`.
-pub(in crate::engine) fn dense(matrix: &Matrix, dtype: DType) -> Result<Value> {
-    match dtype {
-        DType::BF16 => cpu::tensor(matrix.to_bf16(), &matrix.dims()),
-        _ => convert(&cpu::tensor(matrix.to_f32(), &matrix.dims())?, dtype),
     }
 }
 
@@ -185,7 +148,7 @@ impl Held {
     pub(super) fn input_grad(&self, dy: &Value, dtype: DType, factor: f64) -> Result<Value> {
         match self {
             Held::Dense(weight) => products::input_grad(dy, weight, dtype, factor),
-            Held::Quantized(matrix) => products::input_grad(dy, &dense(matrix, dtype)?, dtype, factor),
+            Held::Quantized(matrix) => products::input_grad(dy, &quantized::dense(matrix, dtype)?, dtype, factor),
         }
     }
 

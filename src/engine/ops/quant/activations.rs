@@ -1,14 +1,20 @@
-//! Rows of activations as 8-bit integers: `x ≈ scale * code`, with one scale for each block of 32 neighbours.
+//! Rows of activations as integers of 16 bits in two bytes: `x ≈ scale (256 high + low)`, with one scale for each block of 32
+//! neighbours.
 //!
-//! `scale = max |x| / 127`, codes are rounded to nearest: as ggml's Q8_0 and Q8_1, which llama.cpp multiplies quantized
-//! weights with. A block that holds a number which is not finite has NaN for its scale, so that a product shows it.
+//! `scale = max |x| / 32512`, so that `high` is at most 127: ggml's Q8_0, which llama.cpp multiplies quantized weights with,
+//! and eight more bits. Decoding waits for the weights to be read, so that the second half of the product costs little, and
+//! results are those of the dequantized weights to four digits, not to two. A block that holds a number which is not finite
+//! has NaN for its scale, so that a product shows it.
 
 use super::blocks::BLOCK;
+
+/// Largest code, `256 * 127`.
+const MOST: f32 = 32_512.0;
 
 /// Rows of activations, quantized.
 #[derive(Debug, Clone, Default)]
 pub struct Activations {
-    /// `[rows, cols]`.
+    /// `[rows, cols / 32, 2, 32]`: the high bytes of a block, then its low ones.
     pub(super) codes: Vec<i8>,
     /// `[rows, cols / 32]`.
     pub(super) scales: Vec<f32>,
@@ -22,10 +28,10 @@ impl Activations {
     /// Quantizes `x` `[rows, cols]`; `cols` is a multiple of 32.
     pub fn new(x: &[f32], cols: usize) -> Self {
         let blocks = x.len() / BLOCK;
-        let mut codes = vec![0i8; x.len()];
+        let mut codes = vec![0i8; 2 * x.len()];
         let (mut scales, mut sums) = (vec![0.0; blocks], vec![0; blocks]);
         super::vectorised(|| {
-            let all = x.as_chunks::<BLOCK>().0.iter().zip(codes.as_chunks_mut::<BLOCK>().0);
+            let all = x.as_chunks::<BLOCK>().0.iter().zip(codes.as_chunks_mut::<{ 2 * BLOCK }>().0);
             for ((x, codes), (scale, sum)) in all.zip(scales.iter_mut().zip(&mut sums)) {
                 (*scale, *sum) = quantize(x, codes);
             }
@@ -36,7 +42,7 @@ impl Activations {
 
 /// The block's scale, and the sum of its codes.
 #[inline(always)]
-fn quantize(x: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> (f32, i32) {
+fn quantize(x: &[f32; BLOCK], codes: &mut [i8; 2 * BLOCK]) -> (f32, i32) {
     /// 1.5 * 2^23: adding it to a small number leaves that number, rounded to nearest even, in the low bits.
     const SHIFT: f32 = 12_582_912.0;
     let mut largest = [0f32; 16];
@@ -56,14 +62,17 @@ fn quantize(x: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> (f32, i32) {
         }
         half /= 2;
     }
-    let scale = largest[0] / 127.0;
+    let scale = largest[0] / MOST;
     // A block of the smallest numbers there are is a block of zeros.
     let inverse = if scale >= f32::MIN_POSITIVE { scale.recip() } else { 0.0 };
     let mut sum = 0;
-    for (code, x) in codes.iter_mut().zip(x) {
-        let rounded = (x * inverse + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
-        *code = rounded as i8;
-        sum += i32::from(*code);
+    let (high, low) = codes.split_at_mut(BLOCK);
+    for ((high, low), x) in high.iter_mut().zip(low).zip(x) {
+        let code = (x * inverse + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
+        // `low` is from -128 to 127: the bits below, read with their sign.
+        *low = code as i8;
+        *high = ((code - i32::from(*low)) >> 8) as i8;
+        sum += code;
     }
     (scale + finite[0], sum)
 }

@@ -1,8 +1,9 @@
 //! Cells on AVX-512: integer products with VNNI, and weights as f32 or bf16.
 //!
 //! `vpdpbusd` multiplies four unsigned bytes with four signed ones and adds the products to a 32-bit sum, exactly: with a
-//! row of weights in each lane, eight of them are a block's sum for sixteen rows. For a block with codes `q` and
-//! activations `s a`: `Σ w x = d s (Σ q a - zero Σ a) + m s Σ a`.
+//! row of weights in each lane, eight of them are a block's sum for sixteen rows, and twice eight that of both bytes of the
+//! activations. For a block with codes `q` and activations `s a`: `Σ w x = d s (Σ q a - zero Σ a) + m s Σ a`.
+//! The sums stay below 2^31: `32 * 255 * 32639`.
 
 use super::activations::Activations;
 use super::blocks::{BLOCK, GROUP, HALVES, Kind, REGISTER};
@@ -72,14 +73,19 @@ unsafe fn group<const M: usize>(kind: Kind, cells: &[u8], x: &Activations) -> [[
             let q = codes(kind, cell.add(codes_at(kind)));
             for (row, sums) in sums.iter_mut().enumerate() {
                 let at = row * blocks + block;
-                let a = x.codes.as_ptr().add(at * BLOCK).cast::<i32>();
+                let a = x.codes.as_ptr().add(2 * at * BLOCK).cast::<i32>();
+                let four = |v: usize| _mm512_set1_epi32(a.add(v).read_unaligned());
                 let (scale, total) = (*x.scales.get_unchecked(at), *x.sums.get_unchecked(at));
-                let mut dots = [_mm512_set1_epi32(-kind.zero() * total), _mm512_setzero_si512()];
+                let zero = _mm512_setzero_si512();
+                let (mut high, mut low) = ([zero; 2], [_mm512_set1_epi32(-kind.zero() * total), zero]);
                 for v in 0..4 {
-                    dots[0] = _mm512_dpbusd_epi32(dots[0], q[v], _mm512_set1_epi32(a.add(v).read_unaligned()));
-                    dots[1] = _mm512_dpbusd_epi32(dots[1], q[v + 4], _mm512_set1_epi32(a.add(v + 4).read_unaligned()));
+                    high[0] = _mm512_dpbusd_epi32(high[0], q[v], four(v));
+                    high[1] = _mm512_dpbusd_epi32(high[1], q[v + 4], four(v + 4));
+                    low[0] = _mm512_dpbusd_epi32(low[0], q[v], four(v + 8));
+                    low[1] = _mm512_dpbusd_epi32(low[1], q[v + 4], four(v + 12));
                 }
-                let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(dots[0], dots[1]));
+                let high = _mm512_slli_epi32::<8>(_mm512_add_epi32(high[0], high[1]));
+                let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(high, _mm512_add_epi32(low[0], low[1])));
                 *sums = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(scale)), *sums);
                 if kind == Kind::Q4_1 {
                     *sums = _mm512_fmadd_ps(halves(cell.add(HALVES)), _mm512_set1_ps(scale * total as f32), *sums);

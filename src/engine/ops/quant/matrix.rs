@@ -114,46 +114,43 @@ impl Matrix {
         unpack_row(self.kind, self.group(row / GROUP), row % GROUP, out);
     }
 
-    /// All of it in f32, row-major: the numbers that ggml and candle make of the blocks.
-    pub fn to_f32(&self) -> Vec<f32> {
-        self.unpack(|matrix, g, out| {
+    /// As many rows from `first` on, which begins a group, as `out` has, in f32: the numbers that ggml and candle make of the
+    /// blocks.
+    pub fn rows_f32(&self, first: usize, out: &mut [f32]) {
+        self.unpack(first, out, |g, out| {
             #[cfg(target_arch = "x86_64")]
             if super::avx512::unpack_supported() {
                 // SAFETY: just asked.
-                return unsafe { super::avx512::unpack_f32(matrix.kind, matrix.group(g), out, matrix.cols) };
+                return unsafe { super::avx512::unpack_f32(self.kind, self.group(g), out, self.cols) };
             }
-            matrix.unpack_plain(g, out);
-        })
+            self.unpack_plain(g, out);
+        });
     }
 
-    /// All of it in bf16, row-major: the f32 numbers, rounded to nearest even.
-    pub fn to_bf16(&self) -> Vec<bf16> {
-        self.unpack(|matrix, g, out| {
+    /// As [`Matrix::rows_f32`], rounded to nearest even.
+    pub fn rows_bf16(&self, first: usize, out: &mut [bf16]) {
+        self.unpack(first, out, |g, out| {
             #[cfg(target_arch = "x86_64")]
             if super::avx512::unpack_supported() {
                 // SAFETY: just asked.
-                return unsafe { super::avx512::unpack_bf16(matrix.kind, matrix.group(g), out, matrix.cols) };
+                return unsafe { super::avx512::unpack_bf16(self.kind, self.group(g), out, self.cols) };
             }
             let mut wide = vec![0.0; out.len()];
-            matrix.unpack_plain(g, &mut wide);
+            self.unpack_plain(g, &mut wide);
             out.iter_mut().zip(&wide).for_each(|(o, x)| *o = bf16::from_f32(*x));
-        })
+        });
     }
 
-    /// Group by group, `one(self, group, its rows)`.
-    fn unpack<T: Send + Copy + Default>(&self, one: impl Fn(&Matrix, usize, &mut [T]) + Sync) -> Vec<T> {
-        let mut out = vec![T::default(); self.rows * self.cols];
-        if out.is_empty() {
-            return out;
-        }
+    /// Group by group, `one(group, its rows)`.
+    fn unpack<T: Send>(&self, first: usize, out: &mut [T], one: impl Fn(usize, &mut [T]) + Sync) {
         /// Groups of a task.
         const TASK: usize = 4;
-        out.par_chunks_mut(TASK * GROUP * self.cols).enumerate().for_each(|(task, out)| {
+        assert!(first.is_multiple_of(GROUP), "rows from {first} on");
+        out.par_chunks_mut((TASK * GROUP * self.cols).max(1)).enumerate().for_each(|(task, out)| {
             for (g, out) in out.chunks_mut(GROUP * self.cols).enumerate() {
-                one(self, task * TASK + g, out);
+                one(first / GROUP + task * TASK + g, out);
             }
         });
-        out
     }
 
     fn unpack_plain(&self, g: usize, out: &mut [f32]) {

@@ -19,6 +19,7 @@ mod pages;
 mod portable;
 
 pub use blocks::Kind;
+pub(super) use blocks::GROUP;
 pub use matrix::{Matrix, Source};
 
 pub(super) use activations::Activations;

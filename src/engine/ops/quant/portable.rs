@@ -14,11 +14,13 @@ pub(super) fn products(kind: Kind, cells: &[u8], x: &Activations, out: &mut [[f3
         let codes: [[u8; 64]; 8] = std::array::from_fn(|v| cell.codes(v));
         for (row, out) in out.iter_mut().enumerate().take(x.rows) {
             let at = row * blocks + block;
-            let (a, scale, sum) = (&x.codes[at * BLOCK..][..BLOCK], x.scales[at], x.sums[at]);
+            let (high, low) = x.codes[2 * at * BLOCK..][..2 * BLOCK].split_at(BLOCK);
+            let (scale, sum) = (x.scales[at], x.sums[at]);
             let mut dots = [-kind.zero() * sum; GROUP];
-            for (q, a) in codes.iter().zip(a.as_chunks::<4>().0) {
+            for (q, (high, low)) in codes.iter().zip(high.as_chunks::<4>().0.iter().zip(low.as_chunks::<4>().0)) {
+                let a: [i32; 4] = std::array::from_fn(|i| 256 * i32::from(high[i]) + i32::from(low[i]));
                 for (dot, q) in dots.iter_mut().zip(q.as_chunks::<4>().0) {
-                    *dot += (0..4).map(|i| i32::from(q[i]) * i32::from(a[i])).sum::<i32>();
+                    *dot += (0..4).map(|i| i32::from(q[i]) * a[i]).sum::<i32>();
                 }
             }
             for lane in 0..GROUP {
