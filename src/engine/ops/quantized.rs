@@ -159,3 +159,83 @@ fn many<T: Dequantized, O: Elem<Acc = f32>>(x: &[T], matrix: &Matrix, m: usize, 
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::linear::linear;
+    use super::super::lora::{LoraWeights, lora_linear};
+    use super::super::quant::tests::{activations, matrix};
+    use super::super::testing::f64s;
+    use super::super::weight::{Precision, Quantized, Weight};
+    use super::*;
+    use crate::engine::autograd::gradcheck::{check, sample};
+    use crate::engine::autograd::{Tensor, backward, stats};
+    use crate::engine::ops::quant::Kind;
+    use candle_core::Device;
+
+    fn x(m: usize, k: usize) -> Value {
+        Value::from_vec(activations(m * k, 3), (m, k), &Device::Cpu).unwrap()
+    }
+
+    /// Largest distance, in parts of the root mean square.
+    fn distance(got: &Value, want: &Value) -> f64 {
+        let (got, want) = (f64s(got), f64s(want));
+        let size = (want.iter().map(|w| w * w).sum::<f64>() / want.len().max(1) as f64).sqrt();
+        got.iter().zip(&want).map(|(g, w)| (g - w).abs() / size).fold(0.0, f64::max)
+    }
+
+    /// Protects training on a quantized base, and prompts: exact products are the dense weight's bit for bit, in every dtype,
+    /// for few rows and many, in one panel or several; quick ones are near.
+    #[test]
+    fn products_are_the_dense_weights() -> Result<()> {
+        for kind in Kind::ALL {
+            for (m, n, k) in [(1, 17, 64), (8, 40, 96), (9, 33, 64), (70, 300, 576), (20, 2100, 576), (0, 16, 32)] {
+                let (matrix, x) = (matrix(kind, n, k), x(m, k));
+                for dtype in [DType::F32, DType::BF16, DType::F64] {
+                    let (got, w) = (product(&x, &matrix, dtype)?, dense(&matrix, dtype)?);
+                    assert_eq!((got.dtype(), got.dims()), (dtype, &[m, n][..]));
+                    assert!(f64s(&got) == f64s(&products::product(&x, &w, dtype)?), "{kind:?} {m} {n} {k} {dtype:?}");
+                }
+                if m > 0 {
+                    let want = products::product(&x, &dense(&matrix, DType::F64)?, DType::F64)?;
+                    let error = distance(&quick(&x, &[&matrix], DType::F32)?[0], &want);
+                    let bound = if m <= quant::ROWS { 1e-3 } else { 4e-2 };
+                    assert!(error < bound, "{kind:?} {m} {n} {k}: {error}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Protects training on a quantized base: gradients of input and adapter, by finite differences.
+    #[test]
+    fn gradients() -> Result<()> {
+        for kind in Kind::ALL {
+            let q = Quantized::new(matrix(kind, 5, 32))?;
+            let weight = Weight::Quantized(&q, Precision::Exact);
+            check(&[sample(&[2, 3, 32], 1)], |t| linear(&t[0], weight, None));
+            check(&[sample(&[9, 32], 1), sample(&[5], 2)], |t| linear(&t[0], weight, Some(&t[1])));
+            check(&[sample(&[3, 32], 1), sample(&[2, 32], 3), sample(&[5, 2], 4)], |t| {
+                lora_linear(&t[0], weight, None, &LoraWeights { a: &t[1], b: &t[2], scale: 0.5, dropout: 0.0 })
+            });
+        }
+        Ok(())
+    }
+
+    /// Protects the point of it: nothing of the weight is differentiated, and the input's gradient is the dense weight's.
+    #[test]
+    fn the_weight_gets_no_gradient() -> Result<()> {
+        let q = Quantized::new(matrix(Kind::Q4_1, 40, 64))?;
+        let wide = Tensor::new(dense(q.matrix(), DType::F32)?);
+        let run = |weight: Weight<'_>| -> Result<Vec<f64>> {
+            let x = Tensor::parameter(x(12, 64))?;
+            stats::reset();
+            let y = linear(&x, weight, None)?;
+            backward(&[(y.clone(), y.value().affine(0.5, 1.0)?)])?;
+            assert_eq!(stats::by_op()["linear"].input_grads, 1);
+            Ok(f64s(&x.grad().unwrap()))
+        };
+        assert!(run(Weight::Quantized(&q, Precision::Exact))? == run(Weight::Dense(&wide))?);
+        Ok(())
+    }
+}

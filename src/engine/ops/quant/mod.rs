@@ -26,3 +26,6 @@ pub(super) use activations::Activations;
 pub(super) use dot::{Product, ROWS, multiply};
 
 use super::cpu::vectorised;
+
+#[cfg(test)]
+pub(super) mod tests;
