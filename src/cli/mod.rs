@@ -23,6 +23,7 @@ mod test;
 mod types;
 mod watch;
 
+use crate::engine::memory;
 use crate::repl::Report;
 use crate::script::{
     Diagnostic,
@@ -97,6 +98,7 @@ pub fn main() -> ExitCode {
     };
     let printer = Arc::new(Printer::new());
     stack::keep_panics();
+    memory::keep_freed();
     limits::end_aborts_as_errors();
     let done = stack::with_deep_stack(|| match cli.verb {
         Verb::Run(args) => run::run(args, &printer),

@@ -180,7 +180,8 @@ impl Llama {
             return Err(Error::config("the model carries no adapter to merge"));
         }
         let carries = |(name, linear): (String, &Linear)| {
-            (linear.adapter.is_some() && linear.weight.quantized().is_some()).then(|| (name, linear.weight.dtype_name()))
+            (linear.adapter.is_some() && linear.weight.quantized().is_some())
+                .then(|| (name, linear.weight.dtype_name()))
         };
         if let Some((name, kind)) = self.linears().into_iter().find_map(carries) {
             return Err(Error::config_help(

@@ -1,10 +1,10 @@
 //! Embedding: row `id` of a table for each token id. The backward adds each position's gradient to its row.
 
+use super::cpu;
+use super::weight::Weight;
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
-use super::cpu;
-use super::weight::Weight;
 use candle_core::{DType, Tensor as Value};
 
 /// Rows of `table` `[vocab, n]` at `ids` (`[..]`, integers): `[.., n]`.

@@ -41,12 +41,7 @@ pub struct HeadLoss {
 ///
 /// # Errors
 /// If shapes do not fit or a label is outside the vocabulary.
-pub fn head_loss<'a>(
-    hidden: &Tensor,
-    weight: impl Into<Weight<'a>>,
-    labels: &[i64],
-    divisor: f64,
-) -> Result<HeadLoss> {
+pub fn head_loss<'a>(hidden: &Tensor, weight: impl Into<Weight<'a>>, labels: &[i64], divisor: f64) -> Result<HeadLoss> {
     let _span = profile::span("head_loss");
     let weight = weight.into();
     let (&[rows, n], &[vocab, m]) = (hidden.dims(), weight.dims()) else {

@@ -18,8 +18,8 @@ mod matrix;
 mod pages;
 mod portable;
 
-pub use blocks::Kind;
 pub(super) use blocks::GROUP;
+pub use blocks::Kind;
 pub use matrix::{Matrix, Source};
 
 pub(super) use activations::Activations;

@@ -20,7 +20,8 @@ pub(in crate::engine::ops) fn activations(n: usize, seed: u64) -> Vec<f32> {
 fn file(kind: Kind, rows: usize, cols: usize, seed: u64) -> Vec<u8> {
     let mut bytes: Vec<u8> = words(rows * cols / BLOCK * kind.block_bytes(), seed).map(|w| (w >> 16) as u8).collect();
     let halves = if kind == Kind::Q4_1 { 2 } else { 1 };
-    for (block, numbers) in bytes.chunks_exact_mut(kind.block_bytes()).zip(activations(1 << 16, seed + 1).chunks(2)) {
+    let numbers = activations(1 << 12, seed + 1);
+    for (block, numbers) in bytes.chunks_exact_mut(kind.block_bytes()).zip(numbers.chunks(2).cycle()) {
         for (i, x) in numbers.iter().enumerate().take(halves) {
             block[2 * i..][..2].copy_from_slice(&f16::from_f32(x / 40.0).to_le_bytes());
         }
