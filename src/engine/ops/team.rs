@@ -118,7 +118,7 @@ impl Shared {
     fn close(&self) {
         self.state.fetch_or(CLOSED, Ordering::AcqRel);
         let mut turns = 0u32;
-        while self.state.load(Ordering::Acquire) % CLOSED != 0 {
+        while !self.state.load(Ordering::Acquire).is_multiple_of(CLOSED) {
             pause(&mut turns);
         }
     }
