@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor as Value};
 use lora_host::engine::Result;
 use lora_host::engine::autograd::no_grad_guard;
 use lora_host::engine::generate::{BatchLimits, GenerateConfig};
-use lora_host::engine::llama::{Llama, cache::KvCache};
+use lora_host::engine::llama::{Llama, cache::KvCache, init::WeightDtype};
 use lora_host::engine::ops::documents::Documents;
 use lora_host::engine::optim::{AdamW, AdamWConfig, Optimizer, clip_grad_norm};
 use serde_json::Value as Json;
@@ -188,5 +188,35 @@ fn stories260k_prints_the_expected_bytes() -> Result<()> {
     )
     .unwrap();
     assert_eq!(answer.text.trim_end(), want.trim_end());
+    Ok(())
+}
+
+/// Protects answers of a quantized file: token by token the logits of `auto` are those of its f32 numbers to three digits, a
+/// prompt's to bf16's, and greedy answers begin alike.
+#[test]
+fn quantized_weights_answer_as_their_f32_numbers() -> Result<()> {
+    let Some(mut wide) = model() else { return Ok(()) };
+    let path = common::smollm2().expect("the model was just loaded from it");
+    let mut auto = Llama::load(path.to_str().unwrap(), WeightDtype::Auto, &Device::Cpu, &mut |_, _| ())?;
+    assert_eq!(auto.dtype_name(), "q4_1");
+    let text = "The capital of France is Paris. The United States has a population of approximately 311 million.";
+    let ids = wide.prompt_ids(text)?;
+    let distance = |got: &Value, want: &Value| -> Result<f32> {
+        let square = |x: &Value| Ok::<_, candle_core::Error>(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt());
+        Ok(square(&(got - want)?)? / square(want)?)
+    };
+    let (mut a, mut b) = (KvCache::new(auto.blocks.len()), KvCache::new(auto.blocks.len()));
+    for id in &ids {
+        let got = auto.inference(|m| m.next_logits(&row(&[*id]), &mut a))?;
+        let error = distance(&got, &wide.inference(|m| m.next_logits(&row(&[*id]), &mut b))?)?;
+        assert!(error < 2e-3, "a token's logits are off by {error}");
+    }
+    let prompt = |m: &mut Llama| m.inference(|m| m.next_logits(&row(&ids), &mut KvCache::new(m.blocks.len())));
+    let error = distance(&prompt(&mut auto)?, &prompt(&mut wide)?)?;
+    assert!(error < 6e-2, "a prompt's logits are off by {error}");
+    let how = GenerateConfig { max_new_tokens: 32, ..GenerateConfig::default() };
+    let short = wide.prompt_ids("The capital of France is")?;
+    let answer = |m: &mut Llama| m.generate(&short, &how, &mut |_| Ok(())).map(|g| g.text);
+    assert_eq!(answer(&mut auto)?, answer(&mut wide)?);
     Ok(())
 }

@@ -32,10 +32,10 @@ pub fn facts(value: &Dynamic) -> Facts {
     }
     if let Some(m) = value.read_lock::<Model>() {
         let m = m.read();
-        let held = m.parameters().iter().filter(|(_, p)| p.tensor().is_ok()).map(|(_, p)| p.bytes()).sum();
+        let held = m.parameters().iter().filter(|(_, p)| p.is_loaded()).map(|(_, p)| p.bytes()).sum();
         return Facts {
             shape: None,
-            dtype: Some(m.dtype.as_str().to_string()),
+            dtype: Some(m.dtype_name().to_string()),
             device: Some(device::name(&m.device)),
             bytes: Some(held),
         };

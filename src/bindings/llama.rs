@@ -5,7 +5,8 @@ use super::registration::function;
 use super::{Context, OptionsMap, ScriptResult};
 use crate::engine::error::{Error, unknown_name};
 use crate::engine::hub::{self, Located};
-use crate::engine::llama::{Llama, LlamaConfig, init::Init};
+use crate::engine::llama::init::{Init, WeightDtype};
+use crate::engine::llama::{Llama, LlamaConfig};
 use crate::engine::progress::Unit;
 use crate::engine::{Result, device};
 use candle_core::{DType, Device};
@@ -37,8 +38,26 @@ pub(super) fn float_dtype(name: &str) -> Result<DType> {
         "f32" => Ok(DType::F32),
         "bf16" => Ok(DType::BF16),
         "f16" => Ok(DType::F16),
+        "auto" => Err(Error::config_help(
+            "dtype \"auto\" is how a file has its weights, so that only llama::load knows it",
+            "name one: \"f32\", \"bf16\", \"f16\" or \"f64\"",
+        )),
         _ => Err(unknown_name("dtype of weights", name, ["f64", "f32", "bf16", "f16"])),
     }
+}
+
+/// What `llama::load` is told to keep weights in.
+fn weight_dtype(name: &str) -> Result<WeightDtype> {
+    if name == "auto" {
+        return Ok(WeightDtype::Auto);
+    }
+    float_dtype(name).map(WeightDtype::Float).map_err(|e| match name.starts_with(['q', 'Q', 'i', 'I']) {
+        true => Error::config_help(
+            format!("weights are not quantized when they are loaded: `{name}` is no dtype of weights"),
+            "dtype: \"auto\" keeps those of a quantized GGUF file as they are stored",
+        ),
+        false => e,
+    })
 }
 
 pub(super) fn register(engine: &mut Engine, ctx: &Context) {
@@ -67,18 +86,17 @@ pub(super) fn register(engine: &mut Engine, ctx: &Context) {
     engine.register_static_module("llama", module.into());
 }
 
-fn placement(ctx: &Context, options: &mut OptionsMap) -> Result<(DType, Device)> {
-    let dtype = float_dtype(&options.string_or("dtype", "f32")?)?;
-    let device = match options.string_opt("device")? {
-        Some(name) => device::parse(&name)?,
-        None => ctx.device.clone(),
-    };
-    Ok((dtype, device))
+fn placement(ctx: &Context, options: &mut OptionsMap) -> Result<Device> {
+    match options.string_opt("device")? {
+        Some(name) => device::parse(&name),
+        None => Ok(ctx.device.clone()),
+    }
 }
 
 fn load(ctx: &Context, source: &str, options: Map) -> ScriptResult<Model> {
     let mut options = OptionsMap::new("llama::load", options);
-    let (dtype, device) = placement(ctx, &mut options)?;
+    let dtype = weight_dtype(&options.string_or("dtype", "f32")?)?;
+    let device = placement(ctx, &mut options)?;
     options.finish()?;
     let located = located(ctx, source)?;
     if !source.starts_with("builtin:") {
@@ -105,7 +123,8 @@ pub(super) fn located(ctx: &Context, source: &str) -> Result<Located> {
 
 fn from_config(ctx: &Context, config: &Dynamic, options: Map) -> ScriptResult<Model> {
     let mut options = OptionsMap::new("llama::from_config", options);
-    let (dtype, device) = placement(ctx, &mut options)?;
+    let dtype = float_dtype(&options.string_or("dtype", "f32")?)?;
+    let device = placement(ctx, &mut options)?;
     let init = match options.string_or("init", "random")?.as_str() {
         "random" => Init::Random,
         "shapes" => Init::Shapes,

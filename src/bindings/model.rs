@@ -34,7 +34,7 @@ fn summary(model: &Model) -> String {
         m.config.vocab_size,
         m.num_params(),
         m.num_trainable(),
-        m.dtype.as_str(),
+        m.dtype_name(),
         device::name(&m.device),
     )
 }
@@ -50,7 +50,7 @@ fn properties(engine: &mut Engine) {
         .register_get("adapter_params", |m: &mut Model| {
             m.read().adapter_parameters().iter().map(|(_, p)| p.len()).sum::<usize>() as INT
         })
-        .register_get("dtype", |m: &mut Model| m.read().dtype.as_str().to_string())
+        .register_get("dtype", |m: &mut Model| m.read().dtype_name().to_string())
         .register_get("device", |m: &mut Model| device::name(&m.read().device))
         .register_get("training", |m: &mut Model| m.read().training)
         .register_set("training", |m: &mut Model, on: bool| m.write().training = on)
@@ -74,7 +74,7 @@ fn parameters(engine: &mut Engine) {
             Dynamic::from_map(Map::from([
                 ("name".into(), name.into()),
                 ("shape".into(), p.dims().iter().map(|d| Dynamic::from(*d as INT)).collect::<Array>().into()),
-                ("dtype".into(), p.dtype().as_str().to_string().into()),
+                ("dtype".into(), p.dtype_name().to_string().into()),
                 ("requires_grad".into(), p.requires_grad().into()),
             ]))
         };

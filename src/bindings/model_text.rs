@@ -21,7 +21,7 @@ fn table(m: &Llama) -> String {
     // Of everything there is, as PEFT's print_trainable_parameters counts.
     let total = all + m.adapter_parameters().iter().map(|(_, p)| p.len()).sum::<usize>();
     let share = 100.0 * trainable as f64 / total.max(1) as f64;
-    let bytes: usize = m.parameters().iter().filter(|(_, p)| p.tensor().is_ok()).map(|(_, p)| p.bytes()).sum();
+    let bytes: usize = m.parameters().iter().filter(|(_, p)| p.is_loaded()).map(|(_, p)| p.bytes()).sum();
     let memory = match bytes {
         0 => "shapes only".to_string(),
         bytes => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
@@ -43,7 +43,7 @@ fn table(m: &Llama) -> String {
         let kind = if l.rslora { "rsLoRA" } else { "LoRA" };
         rows.push(("adapter", format!("{kind} rank {}, alpha {}, dropout {} on {on}", l.rank, l.alpha, l.dropout)));
     }
-    rows.push(("weights", format!("{} on {}, {memory}", m.dtype.as_str(), device::name(&m.device))));
+    rows.push(("weights", format!("{} on {}, {memory}", m.dtype_name(), device::name(&m.device))));
     if m.tokenizer.is_none() {
         rows.push(("tokenizer", "none".into()));
     }

@@ -97,6 +97,12 @@ fn asked(ctx: &Context, o: &mut OptionsMap) -> Result<Asked> {
         None => (standard.dtype, standard.lora.clone(), standard.checkpoint_every, standard.activation_budget),
         Some(m) => {
             let m = m.read();
+            if m.dtype_name() != m.dtype.as_str() && !o.has("dtype") {
+                return Err(Error::config_help(
+                    format!("plan: weights that are kept as {} cannot be planned for", m.dtype_name()),
+                    "give a dtype to plan with, or measure one step: measure_step(model, optimizer, batch)",
+                ));
+            }
             // A model that carries no adapter and has trainable weights is trained as a whole.
             let whole = m.lora.is_none() && m.num_trainable() > 0;
             let lora = if whole { None } else { m.lora.clone().or(standard.lora.clone()) };

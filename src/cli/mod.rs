@@ -24,6 +24,7 @@ mod types;
 mod watch;
 mod worker;
 
+use crate::engine::memory;
 use crate::repl::Report;
 use crate::script::{
     Diagnostic,
@@ -98,6 +99,7 @@ pub fn main() -> ExitCode {
     };
     let printer = Arc::new(Printer::new());
     stack::keep_panics();
+    memory::keep_freed();
     limits::end_aborts_as_errors();
     let done = stack::with_deep_stack(|| match cli.verb {
         Verb::Run(args) => run::run(args, &printer),

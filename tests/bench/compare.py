@@ -90,7 +90,7 @@ def cases(a):
                lambda: torch(a, "torch_infer.py", "--model", a.bf16, "--dtype", "bf16"), both)
         if a.llama_bench:
             yield ("bf16 weights from the Q4_1 file, against llama.cpp on the file",
-                   lambda: ours(a, "infer.rhai", "--model", a.gguf, "--dtype", "bf16"), lambda: llama(a), both)
+                   lambda: ours(a, "infer.rhai", "--model", a.gguf, "--dtype", "auto"), lambda: llama(a), both)
 
 def main():
     a = arguments()

@@ -9,5 +9,6 @@ mod huggingface;
 mod llama2c;
 mod meta;
 mod paths;
+mod quantized;
 mod tiny;
 mod tokenizers;

@@ -58,9 +58,8 @@ impl Attention {
     /// `x` `[batch, seq, hidden]` to the same shape.
     pub fn forward(&self, x: &Tensor, span: &Span, cache: Option<&mut BlockCache>) -> Result<Tensor> {
         let heads = |t: Tensor, n| split_heads(&t, n, self.head_dim);
-        let q = heads(self.q_proj.forward(x, span.training)?, self.heads)?; // [batch, seq, heads, head_dim]
-        let k = heads(self.k_proj.forward(x, span.training)?, self.kv_heads)?;
-        let v = heads(self.v_proj.forward(x, span.training)?, self.kv_heads)?;
+        let [q, k, v] = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], x, span.training)?;
+        let (q, k, v) = (heads(q, self.heads)?, heads(k, self.kv_heads)?, heads(v, self.kv_heads)?); // [batch, seq, heads, head_dim]
         let q = rope(&q, &span.cos, &span.sin, RopeStyle::HalfSplit)?;
         let k = rope(&k, &span.cos, &span.sin, RopeStyle::HalfSplit)?;
         // The one query of a row with a length of its own is its last token: the length says all that a mask would.

@@ -69,7 +69,7 @@ impl Llama {
         let documents = Some(Documents::one_each(&with_this));
         let span = Span { cos, sin, documents, rows: Some(lens), training: self.training };
         let ids = Value::from_slice(ids, (ids.len(), 1), &self.device)?;
-        let mut x = embedding(self.embed.tensor()?, &ids)?;
+        let mut x = embedding(self.weight(&self.embed)?, &ids)?;
         for (i, block) in self.blocks.iter().enumerate() {
             interrupt::poll()?;
             x = block.forward(&x, &span, Some(cache.block(i)?))?;

@@ -24,8 +24,7 @@ pub struct Mlp {
 impl Mlp {
     /// `x` `[.., hidden]` to `silu(gate(x)) * up(x)`, `[.., intermediate]`.
     fn inner(&self, x: &Tensor, training: bool) -> Result<Tensor> {
-        let gate = self.gate_proj.forward(x, training)?;
-        let up = self.up_proj.forward(x, training)?;
+        let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], x, training)?;
         swiglu(&gate, &up)
     }
 }

@@ -10,9 +10,13 @@ use crate::engine::autograd::Tensor;
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
 use crate::engine::lora::Linear;
+use crate::engine::memory;
+use crate::engine::ops::quant::{Matrix, Source};
+use crate::engine::ops::weight::Quantized;
 use crate::engine::param::Param;
 use crate::engine::rng;
 use candle_core::{DType, Device, Tensor as Value};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Where a new model's parameters come from.
@@ -24,18 +28,53 @@ pub enum Init {
     Shapes,
 }
 
+/// What loaded weights are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightDtype {
+    /// All in one.
+    Float(DType),
+    /// As the files have them. On the CPU matrices of Q4_0, Q4_1 and Q8_0 blocks stay quantized; other tensors are in the
+    /// float dtype that most values are stored in, or f32 where most are quantized.
+    Auto,
+}
+
+impl From<DType> for WeightDtype {
+    fn from(dtype: DType) -> Self {
+        WeightDtype::Float(dtype)
+    }
+}
+
 impl Llama {
-    /// Loads the model at `source` (see [`Checkpoint::open`]), frozen, its weights in `dtype` on `device`.
+    /// Loads the model at `source` (see [`Checkpoint::open`]), frozen, its weights in `dtype` (a float, or as stored) on `device`.
     /// `progress(done, total)` is called after each tensor.
     ///
     /// # Errors
     /// If anything is missing, of the wrong shape, or unreadable.
-    pub fn load(source: &str, dtype: DType, device: &Device, progress: &mut dyn FnMut(usize, usize)) -> Result<Llama> {
+    pub fn load(
+        source: &str,
+        dtype: impl Into<WeightDtype>,
+        device: &Device,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Llama> {
         let checkpoint = Checkpoint::open(source)?;
         let total = checkpoint.config.parameter_shapes().len();
         let mut done = 0;
+        let (dtype, mut quantized) = match dtype.into() {
+            WeightDtype::Float(dtype) => (dtype, HashMap::new()),
+            WeightDtype::Auto if device.is_cpu() => (
+                checkpoint.float_dtype(),
+                keep_quantized(&checkpoint, &mut || {
+                    done += 1;
+                    progress(done, total);
+                })?,
+            ),
+            WeightDtype::Auto => (checkpoint.float_dtype(), HashMap::new()),
+        };
         let mut model = build(checkpoint.config.clone(), dtype, device, &mut |name, dims| {
             interrupt::poll()?;
+            if let Some(weight) = quantized.remove(name) {
+                return Ok(Param::Quantized(weight));
+            }
             let value = checkpoint.load(name, dims, dtype, device)?;
             done += 1;
             progress(done, total);
@@ -75,10 +114,23 @@ impl Llama {
     }
 }
 
-type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Param> + 'a;
+/// The weights of `checkpoint` that stay quantized, by name.
+fn keep_quantized(checkpoint: &Checkpoint, packed: &mut dyn FnMut()) -> Result<HashMap<String, Quantized>> {
+    let (names, sources): (Vec<&str>, Vec<Source<'_>>) = checkpoint.quantized().into_iter().unzip();
+    let bytes = sources.iter().try_fold(0usize, |sum, s| sum.checked_add(s.bytes()?));
+    memory::check(|| format!("load: the quantized weights of {}", checkpoint.name), bytes)?;
+    let matrices = Matrix::pack(&sources, |_| {
+        packed();
+        interrupt::poll()
+    })?;
+    let weight = |(name, matrix): (&str, Matrix)| Ok((name.to_string(), Quantized::new(matrix)?));
+    names.into_iter().zip(matrices).map(weight).collect()
+}
 
-fn build(config: LlamaConfig, dtype: DType, device: &Device, source: &mut Source<'_>) -> Result<Llama> {
-    let shapes: std::collections::HashMap<String, Vec<usize>> = config.parameter_shapes().into_iter().collect();
+type Values<'a> = dyn FnMut(&str, &[usize]) -> Result<Param> + 'a;
+
+fn build(config: LlamaConfig, dtype: DType, device: &Device, source: &mut Values<'_>) -> Result<Llama> {
+    let shapes: HashMap<String, Vec<usize>> = config.parameter_shapes().into_iter().collect();
     let mut get =
         |name: String| -> Result<Option<Param>> { shapes.get(&name).map(|dims| source(&name, dims)).transpose() };
     fn need(param: Option<Param>, name: &str) -> Result<Param> {

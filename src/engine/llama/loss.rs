@@ -55,7 +55,7 @@ impl Llama {
         }
         let x = select_rows(&self.hidden(ids, documents, None)?, &rows)?; // [labels, hidden]
         let x = rms_norm(&x, self.norm.tensor()?, self.config.rms_norm_eps)?;
-        let out = head_loss(&x, self.head().tensor()?, &targets, targets.len() as f64)?;
+        let out = head_loss(&x, self.weight(self.head())?, &targets, targets.len() as f64)?;
         Ok(Loss { mean: out.loss, count: targets.len(), each: out.rows })
     }
 

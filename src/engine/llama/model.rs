@@ -9,6 +9,8 @@ use crate::engine::autograd::{Tensor, checkpoint, checkpoint::Pass, mode, no_gra
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
 use crate::engine::lora::LoraConfig;
+use crate::engine::ops::quant::Kind;
+use crate::engine::ops::weight::{Precision, Weight};
 use crate::engine::ops::{documents::Documents, embedding::embedding, linear::linear, rms_norm::rms_norm};
 use crate::engine::param::Param;
 use crate::engine::tokenizer::Tokenizer;
@@ -22,7 +24,7 @@ pub struct Llama {
     pub config: LlamaConfig,
     /// Where it came from, for `adapter_config.json` and reports.
     pub name: String,
-    /// Dtype of the base weights.
+    /// Dtype of the base weights; of those that are not quantized, and of activations, where some are.
     pub dtype: DType,
     /// Where the weights are.
     pub device: Device,
@@ -51,6 +53,24 @@ impl Llama {
     /// The output projection's weight, `[vocab, hidden]`.
     pub fn head(&self) -> &Param {
         self.head.as_ref().unwrap_or(&self.embed)
+    }
+
+    /// `param` as the model multiplies with it now.
+    pub(super) fn weight<'a>(&self, param: &'a Param) -> Result<Weight<'a>> {
+        param.weight(Precision::of(self.training))
+    }
+
+    /// Name of the dtype of most base weights, or of the format that they are kept in, e.g. `q4_1`.
+    pub fn dtype_name(&self) -> &'static str {
+        let mut counts: Vec<(Kind, usize)> = Vec::new();
+        for (_, param) in self.base_parameters() {
+            let Some(kind) = param.quantized() else { continue };
+            match counts.iter_mut().find(|(k, _)| *k == kind) {
+                Some((_, n)) => *n += param.len(),
+                None => counts.push((kind, param.len())),
+            }
+        }
+        counts.into_iter().max_by_key(|(_, n)| *n).map_or(self.dtype.as_str(), |(kind, _)| kind.name())
     }
 
     /// Runs `f` on the model without gradients and without dropout.
@@ -103,7 +123,7 @@ impl Llama {
             }
         };
         let span = Span { cos, sin, documents: documents.cloned(), rows: None, training: self.training };
-        let mut x = embedding(self.embed.tensor()?, &ids.to_device(&self.device)?)?;
+        let mut x = embedding(self.weight(&self.embed)?, &ids.to_device(&self.device)?)?;
         if let Some(cache) = cache {
             for (i, block) in self.blocks.iter().enumerate() {
                 interrupt::poll()?;
@@ -154,6 +174,6 @@ impl Llama {
 
     pub(super) fn project(&self, x: &Tensor) -> Result<Tensor> {
         let x = rms_norm(x, self.norm.tensor()?, self.config.rms_norm_eps)?;
-        linear(&x, self.head().tensor()?, None)
+        linear(&x, self.weight(self.head())?, None)
     }
 }

@@ -102,7 +102,7 @@ impl Llama {
     /// Unfreezes the parameters whose name contains `pattern` (all of them for `"*"`) and says how many those are.
     ///
     /// # Errors
-    /// If no name contains it.
+    /// If no name contains it, or one of them is kept quantized.
     pub fn unfreeze(&self, pattern: &str) -> Result<usize> {
         let all = self.parameters();
         let chosen: Vec<_> = all.iter().filter(|(n, _)| pattern == "*" || n.contains(pattern)).collect();
@@ -110,6 +110,13 @@ impl Llama {
             return Err(Error::config_help(
                 format!("unfreeze: no parameter's name contains `{pattern}`"),
                 format!("names look like `{}`", all.last().map_or("", |(n, _)| n)),
+            ));
+        }
+        // Before any is changed.
+        if let Some((name, p)) = chosen.iter().find(|(_, p)| p.quantized().is_some()) {
+            return Err(Error::config_help(
+                format!("unfreeze: `{name}` is kept as {} and cannot be trained", p.dtype_name()),
+                "load the model with dtype: \"f32\", or train an adapter: inject_lora(#{ .. })",
             ));
         }
         chosen.iter().try_for_each(|(_, p)| p.set_requires_grad(true))?;
@@ -165,10 +172,24 @@ impl Llama {
     }
 
     /// Adds the adapter into the base's weights and removes it.
+    ///
+    /// # Errors
+    /// If there is none, or a weight that it belongs to is kept quantized; then nothing is changed.
     pub fn merge_adapter(&mut self) -> Result<()> {
-        if self.lora.take().is_none() {
+        if self.lora.is_none() {
             return Err(Error::config("the model carries no adapter to merge"));
         }
+        let carries = |(name, linear): (String, &Linear)| {
+            (linear.adapter.is_some() && linear.weight.quantized().is_some())
+                .then(|| (name, linear.weight.dtype_name()))
+        };
+        if let Some((name, kind)) = self.linears().into_iter().find_map(carries) {
+            return Err(Error::config_help(
+                format!("merge_adapter: `{name}` is kept as {kind}, which would round the adapter away"),
+                "save_adapter(dir), load the model with dtype: \"f32\" or \"bf16\", then load_adapter(dir) and merge_adapter()",
+            ));
+        }
+        self.lora = None;
         self.linears_mut().into_iter().try_for_each(|(_, l)| l.merge())
     }
 
@@ -183,12 +204,18 @@ impl Llama {
     /// Writes the base as a Hugging Face directory: `config.json`, `model.safetensors`, and the tokenizer if there is one.
     ///
     /// # Errors
-    /// If an adapter is still separate (it would be lost), or the directory cannot be written.
+    /// If an adapter is still separate (it would be lost), a weight is kept quantized, or the directory cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         if self.lora.is_some() {
             return Err(Error::config_help(
                 "save writes the base's weights, and the adapter would be lost",
                 "merge_adapter() first, or save_adapter(dir)",
+            ));
+        }
+        if let Some((name, p)) = self.base_parameters().iter().find(|(_, p)| p.quantized().is_some()) {
+            return Err(Error::config_help(
+                format!("save writes tensors of f32 and bf16, and `{name}` is kept as {}", p.dtype_name()),
+                "load the model with dtype: \"f32\" or \"bf16\" and save that",
             ));
         }
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;

@@ -4,7 +4,8 @@ use super::config::LoraConfig;
 use crate::engine::autograd::Tensor;
 use crate::engine::error::Result;
 use crate::engine::ops::lora::{LoraWeights, lora_linear};
-use crate::engine::ops::{cpu, linear::linear};
+use crate::engine::ops::weight::Precision;
+use crate::engine::ops::{cpu, linear::linear, linears::linears};
 use crate::engine::param::Param;
 use crate::engine::rng;
 use candle_core::{Device, Tensor as Value};
@@ -37,8 +38,9 @@ impl Linear {
     /// `x` `[.., in]` to `[.., out]`; dropout acts only in `training`.
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Param::tensor).transpose()?;
+        let weight = self.weight.weight(Precision::of(training))?;
         match &self.adapter {
-            None => linear(x, self.weight.tensor()?, bias),
+            None => linear(x, weight, bias),
             Some(adapter) => {
                 let lora = LoraWeights {
                     a: adapter.a.tensor()?,
@@ -46,9 +48,28 @@ impl Linear {
                     scale: adapter.scale,
                     dropout: if training { adapter.dropout } else { 0.0 },
                 };
-                lora_linear(x, self.weight.tensor()?, bias, &lora)
+                lora_linear(x, weight, bias, &lora)
             }
         }
+    }
+
+    /// `x` through several layers; outside training, where weights are quantized, through those without adapters at once.
+    pub fn forward_each<const N: usize>(layers: [&Linear; N], x: &Tensor, training: bool) -> Result<[Tensor; N]> {
+        // In training each in its turn: their gradients are added in the order of the layers.
+        let together = !training && layers.iter().all(|l| l.weight.quantized().is_some());
+        let mut outs: Vec<Option<Tensor>> = vec![None; N];
+        let mut plain = Vec::with_capacity(N);
+        for (i, layer) in layers.iter().enumerate() {
+            if layer.adapter.is_some() || !together {
+                outs[i] = Some(layer.forward(x, training)?);
+            } else {
+                let bias = layer.bias.as_ref().map(Param::tensor).transpose()?;
+                plain.push((layer.weight.weight(Precision::of(training))?, bias));
+            }
+        }
+        let mut rest = linears(x, &plain)?.into_iter();
+        let outs: Vec<Tensor> = outs.into_iter().filter_map(|out| out.or_else(|| rest.next())).collect();
+        outs.try_into().map_err(|_| crate::engine::Error::config("linear: a layer gave no result"))
     }
 
     /// Gives the layer a fresh trainable adapter: A uniform in `±1/sqrt(in)` (kaiming-uniform with a = sqrt 5, as PEFT),
@@ -63,7 +84,7 @@ impl Linear {
             Param::Shape(..) => {
                 (Param::shape_only(&[config.rank, inner], dtype), Param::shape_only(&[out, config.rank], dtype))
             }
-            Param::Loaded(_) => {
+            Param::Loaded(_) | Param::Quantized(_) => {
                 let stream = rng::take(config.rank * inner);
                 let bound = 1.0 / (inner as f64).sqrt();
                 let a: Vec<f32> = (0..(config.rank * inner) as u64)

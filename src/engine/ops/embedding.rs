@@ -1,5 +1,7 @@
 //! Embedding: row `id` of a table for each token id. The backward adds each position's gradient to its row.
 
+use super::cpu;
+use super::weight::Weight;
 use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
@@ -9,8 +11,9 @@ use candle_core::{DType, Tensor as Value};
 ///
 /// # Errors
 /// If an id is not below `vocab`, or `ids` are not integers.
-pub fn embedding(table: &Tensor, ids: &Value) -> Result<Tensor> {
+pub fn embedding<'a>(table: impl Into<Weight<'a>>, ids: &Value) -> Result<Tensor> {
     let _span = profile::span("embedding");
+    let table = table.into();
     let [vocab, n] = *table.dims() else {
         return Err(Error::shape("embedding", format!("the table must be [vocab, n], not {:?}", table.dims())));
     };
@@ -39,11 +42,20 @@ pub fn embedding(table: &Tensor, ids: &Value) -> Result<Tensor> {
     }
     let flat = flat.to_dtype(DType::U32)?;
     let value = if flat.elem_count() == 0 {
-        Value::zeros(dims, table.dtype(), table.device())?
+        Value::zeros(dims, table.dtype(), table.leaf().device())?
     } else {
-        table.value().contiguous()?.index_select(&flat, 0)?.reshape(dims)?
+        match table {
+            Weight::Dense(table) => table.value().contiguous()?.index_select(&flat, 0)?.reshape(dims)?,
+            Weight::Quantized(table, _) => {
+                let mut out = vec![0.0; flat.elem_count() * n];
+                for (id, row) in flat.to_vec1::<u32>()?.into_iter().zip(out.chunks_exact_mut(n.max(1))) {
+                    table.matrix().row(id as usize, row);
+                }
+                cpu::tensor(out, &dims)?
+            }
+        }
     };
-    Ok(record("embedding", value, &[table], |_| {
+    Ok(record("embedding", value, &[table.leaf()], |_| {
         let dtype = table.dtype();
         move |dy| {
             // Many positions add up in one row: sixteen bits would lose them.

@@ -10,6 +10,7 @@ use super::cpu::accumulator;
 use super::cross_entropy::{check_labels, losses_to_slopes};
 use super::linear::compute_dtype;
 use super::products::{input_grad, product, weight_grad};
+use super::weight::Weight;
 use crate::engine::autograd::{Tensor, add::add_in_place, grad_enabled, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::interrupt;
@@ -40,8 +41,9 @@ pub struct HeadLoss {
 ///
 /// # Errors
 /// If shapes do not fit or a label is outside the vocabulary.
-pub fn head_loss(hidden: &Tensor, weight: &Tensor, labels: &[i64], divisor: f64) -> Result<HeadLoss> {
+pub fn head_loss<'a>(hidden: &Tensor, weight: impl Into<Weight<'a>>, labels: &[i64], divisor: f64) -> Result<HeadLoss> {
     let _span = profile::span("head_loss");
+    let weight = weight.into();
     let (&[rows, n], &[vocab, m]) = (hidden.dims(), weight.dims()) else {
         return Err(Error::shape("head_loss", format!("hidden {:?} and weight {:?}", hidden.dims(), weight.dims())));
     };
@@ -53,9 +55,9 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, labels: &[i64], divisor: f64)
     }
     check_labels("head_loss", labels, rows, vocab, i64::MIN)?;
     let (dtype, acc) = (compute_dtype(hidden), accumulator(hidden.dtype()));
-    let needs = [hidden, weight].map(|t| grad_enabled() && t.requires_grad());
+    let needs = [hidden, weight.leaf()].map(|t| grad_enabled() && t.requires_grad());
     let chunk = chunk_rows(vocab, rows);
-    let projection = convert(weight.value(), dtype)?; // once, not for every chunk
+    let projection = weight.dense(dtype)?; // once, not for every chunk
     let mut losses = Vec::with_capacity(rows);
     let mut d_hidden = Vec::new();
     let mut d_weight: Option<Value> = None;
@@ -84,7 +86,7 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, labels: &[i64], divisor: f64)
     };
     let total = losses.iter().sum::<f64>() / divisor;
     let value = Value::new(total, hidden.device())?.to_dtype(acc)?;
-    let loss = record("head_loss", value, &[hidden, weight], |needs| {
+    let loss = record("head_loss", value, &[hidden, weight.leaf()], |needs| {
         let (h_dtype, w_dtype, needs) = (hidden.dtype(), weight.dtype(), [needs[0], needs[1]]);
         let dims = [hidden.dims().to_vec(), weight.dims().to_vec()];
         let device = hidden.device().clone();

@@ -4,19 +4,21 @@
 //! Matmul class: computes in autocast's dtype, and so is its result.
 
 use super::convert::convert;
-use super::products::{input_grad, product, rows, weight_grad, with_last};
+use super::products::{rows, weight_grad, with_last};
+use super::weight::Weight;
 use crate::engine::autograd::{Tensor, mode, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
 use candle_core::{DType, Tensor as Value};
 
 /// `x` `[.., in]` by `weight` `[out, in]` and an optional `bias` `[out]`: `[.., out]`, in autocast's dtype or, without
-/// autocast, in the dtype of `x`.
+/// autocast, in the dtype of `x`. A quantized weight is frozen.
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn linear<'a>(x: &Tensor, weight: impl Into<Weight<'a>>, bias: Option<&Tensor>) -> Result<Tensor> {
     let _span = profile::span("linear");
+    let weight = weight.into();
     check("linear", x, weight)?;
     if let Some(b) = bias
         && b.dims() != [weight.dims()[0]]
@@ -34,15 +36,15 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         .about("weight", weight.dims()));
     }
     let dtype = compute_dtype(x);
-    let value = affine(x.value(), weight.value(), bias, dtype)?;
-    let mut inputs = vec![x, weight];
+    let value = affine(x.value(), &weight, bias, dtype)?;
+    let mut inputs = vec![x, weight.leaf()];
     inputs.extend(bias);
     Ok(record("linear", value, &inputs, |needs| {
-        let (x_dtype, w, needs) = (x.dtype(), weight.value().clone(), needs.to_vec());
+        let (x_dtype, w, needs) = (x.dtype(), weight.held(), needs.to_vec());
         let x = needs[1].then(|| x.value().clone());
         let b_dtype = bias.map(Tensor::dtype);
         move |dy| {
-            let dx = if needs[0] { Some(convert(&input_grad(&dy, &w, dtype, 1.0)?, x_dtype)?) } else { None };
+            let dx = if needs[0] { Some(convert(&w.input_grad(&dy, dtype, 1.0)?, x_dtype)?) } else { None };
             let dw = x.map(|x| convert(&weight_grad(&dy, &x, dtype, 1.0)?, w.dtype())).transpose()?;
             let mut grads = vec![dx, dw];
             if let Some(b_dtype) = b_dtype {
@@ -54,11 +56,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 }
 
 /// `x W^T + b` in `dtype`; a placeholder where only the history is wanted.
-pub(super) fn affine(x: &Value, weight: &Value, bias: Option<&Tensor>, dtype: DType) -> Result<Value> {
-    if let Some(placeholder) = mode::placeholder(&with_last(x, weight.dim(0)?), dtype, x.device())? {
+pub(super) fn affine(x: &Value, weight: &Weight<'_>, bias: Option<&Tensor>, dtype: DType) -> Result<Value> {
+    if let Some(placeholder) = mode::placeholder(&with_last(x, weight.dims()[0]), dtype, x.device())? {
         return Ok(placeholder);
     }
-    let value = product(x, weight, dtype)?;
+    let value = weight.product(x, dtype)?;
     match bias {
         None => Ok(value),
         Some(b) => Ok(value.broadcast_add(&convert(b.value(), dtype)?)?),
@@ -70,7 +72,7 @@ pub(super) fn compute_dtype(x: &Tensor) -> DType {
     mode::autocast().dtype().unwrap_or(x.dtype())
 }
 
-pub(super) fn check(op: &'static str, x: &Tensor, weight: &Tensor) -> Result<()> {
+pub(super) fn check(op: &'static str, x: &Tensor, weight: Weight<'_>) -> Result<()> {
     match (x.dims().last(), weight.dims()) {
         (Some(n), [_, inner]) if n == inner => Ok(()),
         (last, dims) => {

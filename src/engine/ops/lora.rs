@@ -9,6 +9,7 @@ use super::convert::convert;
 use super::dropout_mask;
 use super::linear::{affine, check, compute_dtype};
 use super::products::{add_product, input_grad, product, rows, weight_grad};
+use super::weight::Weight;
 use crate::engine::autograd::{Tensor, add::add_in_place, mode, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
@@ -33,8 +34,14 @@ pub struct LoraWeights<'a> {
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &LoraWeights<'_>) -> Result<Tensor> {
+pub fn lora_linear<'a>(
+    x: &Tensor,
+    weight: impl Into<Weight<'a>>,
+    bias: Option<&Tensor>,
+    lora: &LoraWeights<'_>,
+) -> Result<Tensor> {
     let _span = profile::span("lora_linear");
+    let weight = weight.into();
     check("lora_linear", x, weight)?;
     let (out, inner) = (weight.dims()[0], weight.dims()[1]);
     let rank = lora.a.dims().first().copied().unwrap_or(0);
@@ -58,18 +65,18 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
     let (scale, p) = (lora.scale, lora.dropout);
     let stream = rng::take(if p > 0.0 { x.len() } else { 0 });
 
-    let value = affine(x.value(), weight.value(), bias, dtype)?;
+    let value = affine(x.value(), &weight, bias, dtype)?;
     let h = product(&dropout_mask::apply(x.value(), stream, p)?, lora.a.value(), low)?;
     if mode::values_wanted() {
         add_product(&value, &h, lora.b.value(), low, scale)?;
     }
 
-    let mut inputs = vec![x, weight, lora.a, lora.b];
+    let mut inputs = vec![x, weight.leaf(), lora.a, lora.b];
     inputs.extend(bias);
     Ok(record("lora_linear", value, &inputs, |needs| {
         let needs = needs.to_vec();
         let bias_dtype = bias.map(Tensor::dtype);
-        let (x, w) = (x.value().clone(), weight.value().clone());
+        let (x, w) = (x.value().clone(), weight.held());
         let (a, b) = (lora.a.value().clone(), lora.b.value().clone());
         move |dy: Value| {
             let dh = input_grad(&dy, &b, low, scale)?; // [.., rank]
@@ -81,7 +88,7 @@ pub fn lora_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, lora: &Lo
                 None
             };
             let dx = if needs[0] {
-                let dx = convert(&input_grad(&dy, &w, dtype, 1.0)?, x.dtype())?;
+                let dx = convert(&w.input_grad(&dy, dtype, 1.0)?, x.dtype())?;
                 let through = convert(&input_grad(&dh, &a, low, 1.0)?, x.dtype())?;
                 let through = dropout_mask::apply(&through, stream, p)?;
                 if dx.elem_count() > 0 {

@@ -24,7 +24,10 @@ pub mod inspect;
 pub mod int_arith;
 pub mod join;
 pub(crate) mod products;
+pub mod quant;
+pub(in crate::engine) mod quantized;
 pub mod linear;
+pub mod linears;
 pub mod lora;
 pub mod matmul;
 pub mod operands;
@@ -37,7 +40,9 @@ pub mod rows;
 pub mod shape;
 pub mod softmax;
 pub mod swiglu;
+mod team;
 pub mod unary;
+pub mod weight;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -99,7 +99,10 @@ fn measure_here(
     let bytes_of = |params: &[(String, crate::engine::param::Param)]| params.iter().map(|(_, p)| p.bytes()).sum();
     let weights: usize = bytes_of(&model.base_parameters());
     let adapter: usize = bytes_of(&model.adapter_parameters());
-    let own: Vec<Tensor> = model.parameters().iter().map(|(_, p)| p.tensor().cloned()).collect::<Result<_>>()?;
+    let parameters = model.parameters();
+    // A quantized one has no gradient.
+    let dense = parameters.iter().filter(|(_, p)| p.quantized().is_none());
+    let own: Vec<Tensor> = dense.map(|(_, p)| p.tensor().cloned()).collect::<Result<_>>()?;
     if let Some((name, _)) = optimizer.params().iter().find(|(_, p)| !own.iter().any(|o| o.same(p))) {
         return Err(Error::config(format!("measure_step: the optimizer's parameter `{name}` is none of the model's")));
     }

@@ -15,6 +15,7 @@ pub use builtin::NAMES as BUILTIN_NAMES;
 
 use super::config::LlamaConfig;
 use crate::engine::files::{bytes::Bytes, gguf::Gguf};
+use crate::engine::ops::quant::Source;
 use crate::engine::tokenizer::Tokenizer;
 use crate::engine::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -110,6 +111,21 @@ impl Checkpoint {
     /// Whether there is a tensor called `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// The tensors whose blocks can be kept as they are, by Hugging Face name.
+    pub fn quantized(&self) -> Vec<(&str, Source<'_>)> {
+        self.tensors.iter().filter_map(|(name, stored)| Some((name.as_str(), stored.quantized()?))).collect()
+    }
+
+    /// The float dtype that most of the values are stored in; f32 where most are quantized.
+    pub fn float_dtype(&self) -> DType {
+        match self.stored_dtype().as_str() {
+            "f64" => DType::F64,
+            "bf16" => DType::BF16,
+            "f16" => DType::F16,
+            _ => DType::F32,
+        }
     }
 
     /// All tensors' names, sorted.

@@ -5,6 +5,7 @@
 
 use super::rope_layout::RowOrder;
 use crate::engine::files::bytes::Bytes;
+use crate::engine::ops::quant::{Kind, Source};
 use crate::engine::{Error, Result, interrupt};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
@@ -163,6 +164,20 @@ impl Stored {
     /// Number of values.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Its blocks, rows in Hugging Face's order, if it is a matrix in a format that can be kept as it is.
+    pub fn quantized(&self) -> Option<Source<'_>> {
+        let kind = match self.encoding {
+            Encoding::Blocks(GgmlDType::Q4_0) => Kind::Q4_0,
+            Encoding::Blocks(GgmlDType::Q4_1) => Kind::Q4_1,
+            Encoding::Blocks(GgmlDType::Q8_0) => Kind::Q8_0,
+            _ => return None,
+        };
+        let &[rows, cols] = self.shape.as_slice() else { return None };
+        let data = &self.bytes[self.start..];
+        let row = move |row: usize| &data[self.order.source(row) * self.row_bytes..][..self.row_bytes];
+        (rows > 0 && cols > 0).then(|| Source { kind, rows, cols, row: Box::new(row) })
     }
 
     /// The values in `dtype` on `device`, rows in Hugging Face's order.

@@ -19,3 +19,11 @@ mod dot;
 mod view;
 
 pub use view::{Mat, Scalar, gemm};
+
+/// Whether products of bf16 have a kernel of their own here.
+pub(super) fn bf16_supported() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return avx512::bf16_supported();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}

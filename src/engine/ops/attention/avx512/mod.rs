@@ -49,7 +49,7 @@ impl Geometry {
             if self.batch * self.heads * self.queries * self.keys * self.head_dim < SMALL {
                 (0..self.batch * self.heads).for_each(one);
             } else {
-                (0..self.batch * self.heads).into_par_iter().for_each(one);
+                super::super::team::each(self.batch * self.heads, &one);
             }
             return (out, lse);
         }
