@@ -13,6 +13,9 @@ use std::rc::Rc;
 /// From the result's gradient to the inputs' gradients; owns what it saved.
 pub(super) type Back = Box<dyn FnOnce(Sym) -> Vec<Option<Sym>>>;
 
+/// A segment that can be run twice.
+pub(super) type Segment = dyn Fn(&Var, Pass) -> Var;
+
 /// Heap and modes of one walk through a step.
 #[derive(Debug)]
 pub(super) struct Tape {
@@ -124,7 +127,7 @@ impl Tape {
     }
 
     /// Runs `f` on `input` keeping nothing of it but the input, and again in backward.
-    pub(super) fn checkpoint(self: &Rc<Self>, f: Rc<dyn Fn(&Var, Pass) -> Var>, input: &Var) -> Var {
+    pub(super) fn checkpoint(self: &Rc<Self>, f: Rc<Segment>, input: &Var) -> Var {
         let touched = self.touched.replace(false);
         let grad = self.grad.replace(false);
         let output = f(input, Pass::First).value().clone();
