@@ -80,8 +80,8 @@ def cases(a):
         mine, theirs = ["--model", a.gguf, "--data", a.data], ["--model", a.f32, "--data", a.data]
         yield ("200 records of Alpaca, f32, packed (theirs: batches of 4, padded)", lambda: ours(a, "alpaca.rhai", *mine, "--pack", "--grad-accum-steps", "2"),
                lambda: torch(a, "torch_alpaca.py", *theirs, "--batch", "4", "--accumulation", "2"), [wall, rss, first])
-        yield ("200 records of Alpaca, f32, batch 1, accumulation 8, checkpointing every 2 (theirs: every block)",
-               lambda: ours(a, "alpaca.rhai", *mine, "--checkpoint-every", "2"),
+        yield ("200 records of Alpaca, f32, batch 1, accumulation 8, checkpointing every 2, 128 MiB kept (theirs: every block)",
+               lambda: ours(a, "alpaca.rhai", *mine, "--checkpoint-every", "2", "--activation-budget", "128MiB"),
                lambda: torch(a, "torch_alpaca.py", *theirs, "--checkpointing"), [wall, rss, first])
     if "infer" in only:
         both = [("prompt", "prompt of 512, tokens/s", True), ("decode", "decode, tokens/s", True)]

@@ -3,6 +3,7 @@
 use crate::engine::error::{Error, Result};
 use candle_core::{DType, Device, Layout, Storage, Tensor as Value, WithDType};
 use half::{bf16, f16};
+use std::mem::MaybeUninit;
 
 /// An element type the kernels take. Arithmetic is done in [`Elem::Acc`]: f64 for f64, f32 for everything else.
 pub trait Elem: WithDType {
@@ -169,6 +170,24 @@ pub(crate) use slices;
 /// A CPU tensor that owns `data`.
 pub fn tensor<T: WithDType>(data: Vec<T>, dims: &[usize]) -> Result<Value> {
     Ok(Value::from_vec(data, dims, &Device::Cpu)?)
+}
+
+/// Room for `len` elements that a kernel is about to write: zeros first would be a pass of their own.
+pub fn room<T>(len: usize) -> Vec<MaybeUninit<T>> {
+    let mut room = Vec::with_capacity(len);
+    // SAFETY: there is room for `len`, and what may be uninitialised needs no initialisation.
+    unsafe { room.set_len(len) };
+    room
+}
+
+/// The elements of a [`room`].
+///
+/// # Safety
+/// All of them have been written.
+pub unsafe fn written<T>(room: Vec<MaybeUninit<T>>) -> Vec<T> {
+    let mut room = std::mem::ManuallyDrop::new(room);
+    // SAFETY: the same allocation, of elements of the same layout, which are there as the caller says.
+    unsafe { Vec::from_raw_parts(room.as_mut_ptr().cast(), room.len(), room.capacity()) }
 }
 
 /// Runs `f` compiled for the widest vectors of this processor (AVX2 or AVX-512 on x86-64): loops over slices inside it, and

@@ -11,7 +11,7 @@ use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
 use candle_core::{D, Tensor as Value};
-use num_traits::{Float, Zero};
+use num_traits::Float;
 use rayon::prelude::*;
 
 /// RMSNorm of `x` `[.., n]` by `weight` `[n]`. The result has the shape and dtype of `x`.
@@ -50,19 +50,21 @@ fn forward(x: &Value, w: &Value, eps: f64) -> Result<Value> {
     let w = prepared(w, acc)?;
     dispatch!("rms_norm", x.dtype(), T => slices!([xs: T = x, ws: <T as Elem>::Acc = w] => {
         let n = ws.len();
-        let mut out = vec![T::zero(); xs.len()];
+        assert!(xs.len().is_multiple_of(n), "rows of rms_norm");
+        let mut out = cpu::room::<T>(xs.len());
         let width = n * rows_per_task(n);
         out.par_chunks_mut(width).zip(xs.par_chunks(width)).for_each(|(out, xs)| {
             vectorised(|| {
                 for (out, x) in out.chunks_mut(n).zip(xs.chunks(n)) {
                     let r = inverse_rms(x, eps);
                     for ((o, x), w) in out.iter_mut().zip(x).zip(ws) {
-                        *o = T::down(x.up() * r * *w);
+                        o.write(T::down(x.up() * r * *w));
                     }
                 }
             });
         });
-        cpu::tensor(out, x.dims())
+        // SAFETY: x is whole rows of n elements, and every row was written.
+        cpu::tensor(unsafe { cpu::written(out) }, x.dims())
     }))
 }
 
@@ -97,7 +99,8 @@ fn backward(x: &Value, w: &Value, eps: f64, dy: &Value, needs: [bool; 2]) -> Res
         let n = ws.len();
         let width = n * rows_per_task(n);
         let dx = if needs[0] {
-            let mut dx = vec![T::zero(); xs.len()];
+            assert!(xs.len() == gs.len() && xs.len().is_multiple_of(n), "operands of rms_norm's gradient");
+            let mut dx = cpu::room::<T>(xs.len());
             dx.par_chunks_mut(width).zip(xs.par_chunks(width)).zip(gs.par_chunks(width)).for_each(|((dx, xs), gs)| {
                 vectorised(|| {
                     for ((dx, x), g) in dx.chunks_mut(n).zip(xs.chunks(n)).zip(gs.chunks(n)) {
@@ -105,12 +108,13 @@ fn backward(x: &Value, w: &Value, eps: f64, dy: &Value, needs: [bool; 2]) -> Res
                         let dot: <T as Elem>::Acc = cpu::sum(n, |i| x[i].up() * g[i].up() * ws[i]);
                         let m = dot / cast::<<T as Elem>::Acc>(n as f64) * r * r;
                         for (((dx, x), g), w) in dx.iter_mut().zip(x).zip(g).zip(ws) {
-                            *dx = T::down(r * (g.up() * *w - x.up() * m));
+                            dx.write(T::down(r * (g.up() * *w - x.up() * m)));
                         }
                     }
                 });
             });
-            Some(cpu::tensor(dx, x.dims())?)
+            // SAFETY: x and dy are as many whole rows of n elements, and every row was written.
+            Some(cpu::tensor(unsafe { cpu::written(dx) }, x.dims())?)
         } else {
             None
         };

@@ -8,7 +8,7 @@ use crate::engine::autograd::{Tensor, record};
 use crate::engine::error::{Error, Result};
 use crate::engine::profile;
 use candle_core::Tensor as Value;
-use num_traits::{One, Zero};
+use num_traits::One;
 use rayon::prelude::*;
 
 const CHUNK: usize = 8_192;
@@ -57,16 +57,18 @@ fn forward(g: &Value, u: &Value) -> Result<Value> {
     }
     let (g, u) = (prepared(g, g.dtype())?, prepared(u, u.dtype())?);
     dispatch!("swiglu", g.dtype(), T => slices!([gs: T = g, us: T = u] => {
-        let mut out = vec![T::zero(); gs.len()];
+        assert_eq!(gs.len(), us.len(), "operands of swiglu");
+        let mut out = cpu::room::<T>(gs.len());
         out.par_chunks_mut(CHUNK).zip(gs.par_chunks(CHUNK)).zip(us.par_chunks(CHUNK)).for_each(|((out, gs), us)| {
             vectorised(|| {
                 for ((o, g), u) in out.iter_mut().zip(gs).zip(us) {
                     let g = g.up();
-                    *o = T::down(g * sigmoid(g) * u.up());
+                    o.write(T::down(g * sigmoid(g) * u.up()));
                 }
             });
         });
-        cpu::tensor(out, g.dims())
+        // SAFETY: gate and up have as many elements, and each chunk was written from its own.
+        cpu::tensor(unsafe { cpu::written(out) }, g.dims())
     }))
 }
 
@@ -79,7 +81,8 @@ fn backward(g: &Value, u: &Value, dy: &Value) -> Result<(Value, Value)> {
     }
     let (g, u, dy) = (prepared(g, g.dtype())?, prepared(u, u.dtype())?, prepared(dy, g.dtype())?);
     dispatch!("swiglu", g.dtype(), T => slices!([gs: T = g, us: T = u, ys: T = dy] => {
-        let (mut dg, mut du) = (vec![T::zero(); gs.len()], vec![T::zero(); gs.len()]);
+        assert_eq!((gs.len(), gs.len()), (us.len(), ys.len()), "operands of swiglu's gradient");
+        let (mut dg, mut du) = (cpu::room::<T>(gs.len()), cpu::room::<T>(gs.len()));
         dg.par_chunks_mut(CHUNK)
             .zip(du.par_chunks_mut(CHUNK))
             .zip(gs.par_chunks(CHUNK))
@@ -94,11 +97,13 @@ fn backward(g: &Value, u: &Value, dy: &Value) -> Result<(Value, Value)> {
                         let (g, y) = (gs[i].up(), ys[i].up());
                         let s = sigmoid(g);
                         let slope = s * (<T as Elem>::Acc::one() + g * (<T as Elem>::Acc::one() - s));
-                        du[i] = T::down(y * g * s);
-                        dg[i] = T::down(y * us[i].up() * slope);
+                        du[i].write(T::down(y * g * s));
+                        dg[i].write(T::down(y * us[i].up() * slope));
                     }
                 });
             });
+        // SAFETY: the five have one length, and the loops went through all of it.
+        let (dg, du) = unsafe { (cpu::written(dg), cpu::written(du)) };
         Ok((cpu::tensor(dg, g.dims())?, cpu::tensor(du, g.dims())?))
     }))
 }

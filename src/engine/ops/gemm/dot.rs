@@ -1,16 +1,19 @@
 //! `a b^T` for a few rows of `a`: every row of `b` is read once and multiplied into all of them. Reading is the work.
 
-use super::super::cpu::Elem;
+use super::super::{cpu::Elem, team};
 use super::avx512::first;
 use super::dense::{Size, Update};
 use half::bf16 as Bf16;
 use rayon::prelude::*;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Most rows of `a` that this is good for.
 pub(super) const ROWS: usize = 8;
 /// Rows of `b` that are one task's.
 const TASK: usize = 256;
+/// Bytes of `b` that are one task's where there is one row of `a`, about.
+const TASK_BYTES: usize = 64 << 10;
 
 /// f32; the processor has AVX-512F.
 pub(super) fn f32(size: Size, a: &[f32], b: &[f32], c: &mut [f32], update: Update) {
@@ -41,15 +44,35 @@ fn columns<T: Elem<Acc = f32>>(
         *c = T::down(update.factor * sum + before);
     };
     if m == 1 {
-        c.par_chunks_mut(TASK).zip(b.par_chunks(TASK * k)).for_each(|(c, rows)| {
-            c.iter_mut().zip(rows.chunks_exact(k)).for_each(|(c, row)| updated(c, sums(row)[0]));
+        let (rows, out) = ((TASK_BYTES / (k * size_of::<T>())).max(1), Out(c.as_mut_ptr()));
+        return team::each(n.div_ceil(rows), &|task| {
+            let part = task * rows..((task + 1) * rows).min(n);
+            // SAFETY: `c` has `n` elements, and no two tasks have the same ones.
+            let c = unsafe { out.part(&part) };
+            let b = b[part.start * k..part.end * k].chunks_exact(k);
+            c.iter_mut().zip(b).for_each(|(c, row)| updated(c, sums(row)[0]));
         });
-        return;
     }
     let tasks: Vec<Vec<[f32; ROWS]>> =
         b.par_chunks(TASK * k).map(|rows| rows.chunks_exact(k).map(&sums).collect()).collect();
     for (j, sums) in tasks.into_iter().flatten().enumerate() {
         sums.into_iter().enumerate().take(m).for_each(|(i, sum)| updated(&mut c[i * n + j], sum));
+    }
+}
+
+/// What tasks write parts of.
+struct Out<T>(*mut T);
+
+// SAFETY: no two tasks write the same part.
+unsafe impl<T: Send> Sync for Out<T> {}
+
+impl<T> Out<T> {
+    /// # Safety
+    /// The part is inside, and nobody else has it.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn part(&self, part: &Range<usize>) -> &mut [T] {
+        // SAFETY: the caller's.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(part.start), part.len()) }
     }
 }
 
