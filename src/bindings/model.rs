@@ -172,30 +172,22 @@ fn inject(model: &mut Model, options: Map) -> ScriptResult<INT> {
     Ok(model.write().inject_lora(config)? as INT)
 }
 
+fn checkpoint_every(m: &Model, k: INT, options: Map) -> ScriptResult<()> {
+    let wrong = |_| Error::config(format!("checkpoint_every: k must be 0 or more, not {k}"));
+    let every = usize::try_from(k).map_err(wrong)?;
+    let mut o = OptionsMap::new("checkpoint_every", options);
+    let budget = super::plan::activation_budget(&mut o)?.unwrap_or(0);
+    o.finish()?;
+    let mut model = m.write();
+    (model.checkpoint_every, model.activation_budget) = (every, budget);
+    Ok(())
+}
+
 fn running(engine: &mut Engine) {
-    function("checkpoint_every", ["model: Model", "k: int", "()"]).register_into_engine(
-        engine,
-        |m: &mut Model, k: INT| -> ScriptResult<()> {
-            let wrong = |_| Error::config(format!("checkpoint_every: k must be 0 or more, not {k}"));
-            let every = usize::try_from(k).map_err(wrong)?;
-            let mut model = m.write();
-            (model.checkpoint_every, model.activation_budget) = (every, 0);
-            Ok(())
-        },
-    );
-    function("checkpoint_every", ["model: Model", "k: int", "options: Map", "()"]).register_into_engine(
-        engine,
-        |m: &mut Model, k: INT, options: Map| -> ScriptResult<()> {
-            let wrong = |_| Error::config(format!("checkpoint_every: k must be 0 or more, not {k}"));
-            let every = usize::try_from(k).map_err(wrong)?;
-            let mut o = OptionsMap::new("checkpoint_every", options);
-            let budget = super::plan::activation_budget(&mut o)?.unwrap_or(0);
-            o.finish()?;
-            let mut model = m.write();
-            (model.checkpoint_every, model.activation_budget) = (every, budget);
-            Ok(())
-        },
-    );
+    function("checkpoint_every", ["model: Model", "k: int", "()"])
+        .register_into_engine(engine, |m: &mut Model, k: INT| checkpoint_every(m, k, Map::new()));
+    function("checkpoint_every", ["model: Model", "k: int", "options: Map", "()"])
+        .register_into_engine(engine, |m: &mut Model, k: INT, options: Map| checkpoint_every(m, k, options));
     function("forward", ["model: Model", "ids: Tensor", "Tensor"])
         .register_into_engine(engine, |m: &mut Model, ids: Tensor| -> ScriptResult<Tensor> {
             Ok(m.read().forward(ids.value(), None)?)

@@ -92,7 +92,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Lets glibc keep up to 128 MiB of what is freed, for the whole process: each layer's results would otherwise be given back to
-/// the system and asked for again, and a prompt spends a third of its time on pages that are cleared for it. Tensors past 32
+/// the system and asked for again, and a prompt spends much of its time on pages that are cleared for it. Tensors past 32
 /// MiB are given back as ever.
 pub fn keep_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

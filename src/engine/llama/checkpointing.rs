@@ -3,8 +3,8 @@
 //! Every `checkpoint_every` blocks are a segment that keeps its input alone (`autograd::checkpoint`). A budget of bytes then
 //! buys segments back, from the last one: as many as it has room for keep everything and are not computed again. The last
 //! ones first, because backward frees them before it computes the others again. All blocks cost the same and save the same
-//! arithmetic, so that no better choice is among whole segments. The least budget that holds is what a short micro-batch
-//! of a run takes anyway: where one of 512 tokens must be computed again, one of 100 often need not be.
+//! arithmetic, so that no better choice is among whole segments. A run's peak is that of its longest micro-batch: under the same
+//! budget one of 512 tokens is computed again for the most part, and one of 100 not at all.
 //!
 //! Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; the budget is that of PyTorch's
 //! `activation_memory_budget`, in bytes instead of a share.
@@ -60,16 +60,13 @@ impl Llama {
         let hidden = self.config.hidden_size;
 
         let mut bytes = stream * hidden; // the stream between attention and MLP
-        bytes += if [&attention.q_proj, &attention.k_proj, &attention.v_proj].into_iter().any(keeps) {
-            stream * hidden
-        } else {
-            0
-        };
-        bytes += if [&mlp.gate_proj, &mlp.up_proj].into_iter().any(keeps) { stream * hidden } else { 0 };
+        let norms: [&[&Linear]; 2] =
+            [&[&attention.q_proj, &attention.k_proj, &attention.v_proj], &[&mlp.gate_proj, &mlp.up_proj]];
+        bytes += stream * hidden * norms.into_iter().filter(|readers| readers.iter().copied().any(keeps)).count();
         bytes += product * (2 * width(&attention.q_proj) + width(&attention.k_proj) + width(&attention.v_proj)); // q, out, k, v
         bytes += accumulator(self.dtype).size_in_bytes() * self.config.num_attention_heads; // log-sum-exp
         bytes += product * (width(&mlp.gate_proj) + width(&mlp.up_proj));
-        bytes += if keeps(&mlp.down_proj) { product * width(&mlp.gate_proj) } else { 0 };
+        bytes += product * width(&mlp.gate_proj) * usize::from(keeps(&mlp.down_proj));
         bytes + block.linears().iter().map(|(_, linear)| low(linear)).sum::<usize>()
     }
 }

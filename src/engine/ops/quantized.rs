@@ -8,13 +8,14 @@ use super::convert::convert;
 use super::cpu::{self, Elem, prepared, slices};
 use super::gemm::dense::{Element, Form, Size, Update};
 use super::quant::{self, Activations, Matrix, Product};
-use super::{gemm, products};
+use super::{gemm, products, products::with_last};
 use crate::engine::error::Result;
 use crate::engine::profile;
 use candle_core::{DType, Tensor as Value, WithDType};
 use half::bf16;
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::thread::LocalKey;
 
 /// Bytes of a dequantized copy, about.
 const PANEL: usize = 4 << 20;
@@ -30,10 +31,10 @@ pub(super) fn product(x: &Value, matrix: &Matrix, dtype: DType) -> Result<Value>
     let x = prepared(x, dtype)?;
     let dims = with_last(&x, n);
     if dtype == DType::BF16 {
-        let out = slices!([xs: bf16 = x] => BF16.with_borrow_mut(|room| many::<bf16, bf16>(xs, matrix, m, room)));
+        let out = slices!([xs: bf16 = x] => many::<bf16, bf16>(xs, matrix, m, &BF16));
         return cpu::tensor(out, &dims);
     }
-    let out = slices!([xs: f32 = x] => F32.with_borrow_mut(|room| many::<f32, f32>(xs, matrix, m, room)));
+    let out = slices!([xs: f32 = x] => many::<f32, f32>(xs, matrix, m, &F32));
     cpu::tensor(out, &dims)
 }
 
@@ -51,7 +52,7 @@ pub(super) fn quick(x: &Value, matrices: &[&Matrix], dtype: DType) -> Result<Vec
     let low = prepared(x, DType::BF16)?;
     let one = |matrix: &&Matrix| {
         count(matrix, m);
-        let out = slices!([xs: bf16 = low] => BF16.with_borrow_mut(|room| many::<bf16, f32>(xs, matrix, m, room)));
+        let out = slices!([xs: bf16 = low] => many::<bf16, f32>(xs, matrix, m, &BF16));
         cpu::tensor(out, &with_last(x, matrix.dims()[0]))
     };
     matrices.iter().map(one).collect()
@@ -78,13 +79,6 @@ pub(in crate::engine) fn dense(matrix: &Matrix, dtype: DType) -> Result<Value> {
         DType::BF16 => cpu::tensor(bf16::all(matrix), &matrix.dims()),
         _ => convert(&cpu::tensor(f32::all(matrix), &matrix.dims())?, dtype),
     }
-}
-
-fn with_last(x: &Value, n: usize) -> Vec<usize> {
-    let mut dims = x.dims().to_vec();
-    dims.pop();
-    dims.push(n);
-    dims
 }
 
 /// For profiles.
@@ -117,10 +111,15 @@ impl Dequantized for bf16 {
 }
 
 /// A panel's copy, and its products where they are not the result's rows.
-#[derive(Default)]
 struct Room<T> {
     weight: Vec<T>,
     product: Vec<T>,
+}
+
+impl<T> Default for Room<T> {
+    fn default() -> Self {
+        Room { weight: Vec::new(), product: Vec::new() }
+    }
 }
 
 thread_local! {
@@ -136,9 +135,16 @@ fn part<T: Copy + WithDType>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut buffer[..len]
 }
 
-/// `x W^T` of `m` rows, sums rounded to `T` and widened to `O`.
-fn many<T: Dequantized, O: Elem<Acc = f32>>(x: &[T], matrix: &Matrix, m: usize, room: &mut Room<T>) -> Vec<O> {
+/// `x W^T` of `m` rows, sums rounded to `T` and widened to `O`. The room is taken, not borrowed: whatever else this thread is
+/// given to do while it waits for others finds none, and makes its own.
+fn many<T: Dequantized, O: Elem<Acc = f32>>(
+    x: &[T],
+    matrix: &Matrix,
+    m: usize,
+    kept: &'static LocalKey<RefCell<Room<T>>>,
+) -> Vec<O> {
     let [n, k] = matrix.dims();
+    let mut room = kept.take();
     let panel = (PANEL / (k * size_of::<T>()).max(1)).next_multiple_of(quant::GROUP).min(n);
     let mut out = vec![O::zero(); m * n];
     for first in (0..n).step_by(panel) {
@@ -157,6 +163,7 @@ fn many<T: Dequantized, O: Elem<Acc = f32>>(x: &[T], matrix: &Matrix, m: usize, 
             },
         );
     }
+    kept.set(room);
     out
 }
 

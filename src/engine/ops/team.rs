@@ -1,12 +1,13 @@
 //! A team of threads for work of microseconds: the helpers of a step look for the next one for a while before they sleep.
 //!
-//! A model that decodes has four products in each block that take some ten microseconds each, one after the other. To wake
-//! a sleeping thread takes longer than that, and rayon's sleep at once where the caller is none of its own. Between two
-//! calls the helpers of this team spin, for a tenth of a millisecond at most, and let others have the processor meanwhile;
-//! a helper that comes too late is not waited for. As OpenMP's and ggml's threads do.
+//! A model that decodes has four products in each block, short ones, one after the other. To wake a sleeping thread takes
+//! longer than one of them, and rayon's sleep at once where the caller is none of its own. Between two calls the helpers of
+//! this team spin, for `PATIENCE` at most, and let others have the processor meanwhile; a helper that comes too late is not
+//! waited for. As OpenMP's and ggml's threads do.
 //!
 //! One call at a time has the team; another caller does its work alone.
 
+use rayon::prelude::*;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -50,8 +51,12 @@ struct Team {
 
 static TEAM: OnceLock<Mutex<Team>> = OnceLock::new();
 
-/// Calls `task(0) .. task(count)`, on as many threads as rayon has.
+/// Calls `task(0) .. task(count)`, on as many threads as rayon has. One of rayon's own threads asks rayon: it is awake there, and
+/// its pool may be meant to have fewer.
 pub(in crate::engine) fn each(count: usize, task: Task<'_>) {
+    if rayon::current_thread_index().is_some() {
+        return (0..count).into_par_iter().for_each(task);
+    }
     if count > 1 && rayon::current_num_threads() > 1 {
         let team = TEAM.get_or_init(|| Mutex::new(Team::new(rayon::current_num_threads() - 1)));
         match team.try_lock() {
@@ -168,6 +173,14 @@ fn pause(turns: &mut u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Protects a pool that is meant to have fewer threads: on rayon's own, the work stays in their pool.
+    #[test]
+    fn a_pool_keeps_its_work() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).thread_name(|_| "pool".into()).build().unwrap();
+        let named = || std::thread::current().name() == Some("pool");
+        pool.install(|| each(64, &|_| assert!(named())));
+    }
 
     /// Protects every product of a decoded token: each task runs once, however short the calls and whoever else calls; and a
     /// panic arrives where the call was made, with the team still in order.

@@ -75,22 +75,20 @@ pub fn fit(
     for &batch_size in &sizes {
         for &checkpoint_every in &every {
             for &dtype in &dtypes {
-                let recipe = Recipe {
+                let mut recipe = Recipe {
                     batch_size,
                     grad_accum_steps: window / batch_size,
                     checkpoint_every,
                     dtype,
                     ..recipe.clone()
                 };
-                let plan = planner.plan(&recipe)?;
-                let fits = plan.peak <= budget;
-                if !fits && free.activation_budget && checkpoint_every > 0 && recipe.activation_budget > 0 {
-                    let recipe = Recipe { activation_budget: 0, ..recipe };
-                    let plan = planner.plan(&recipe)?;
-                    all.push(Choice { fits: plan.peak <= budget, recipe, plan });
-                    continue;
+                let mut plan = planner.plan(&recipe)?;
+                if plan.peak > budget && free.activation_budget && checkpoint_every > 0 && recipe.activation_budget > 0
+                {
+                    recipe.activation_budget = 0;
+                    plan = planner.plan(&recipe)?;
                 }
-                all.push(Choice { fits, recipe, plan });
+                all.push(Choice { fits: plan.peak <= budget, recipe, plan });
             }
         }
     }

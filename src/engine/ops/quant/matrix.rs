@@ -55,12 +55,15 @@ impl Matrix {
         sources: &[Source<'_>],
         mut packed: impl FnMut(usize) -> std::result::Result<(), E>,
     ) -> std::result::Result<Vec<Matrix>, E> {
-        let sizes: Vec<usize> = sources.iter().map(|s| s.bytes().expect("checked by the caller")).collect();
-        let mut pages = Pages::new(sizes.iter().sum());
-        let mut rest = pages.bytes_mut();
-        for (i, (source, size)) in sources.iter().zip(&sizes).enumerate() {
-            let (cells, others) = rest.split_at_mut(*size);
-            rest = others;
+        let mut places: Vec<Range<usize>> = Vec::with_capacity(sources.len());
+        for source in sources {
+            let start = places.last().map_or(0, |p| p.end.next_multiple_of(LINE));
+            let bytes = source.kind.bytes(source.rows, source.cols).expect("the caller has checked Source::bytes");
+            places.push(start..start + bytes);
+        }
+        let mut pages = Pages::new(places.last().map_or(0, |p| p.end));
+        for (i, (source, place)) in sources.iter().zip(&places).enumerate() {
+            let cells = &mut pages.bytes_mut()[place.clone()];
             let group = source.cols / BLOCK * source.kind.cell_bytes();
             if group > 0 {
                 cells.par_chunks_exact_mut(group).enumerate().for_each(|(g, cells)| {
@@ -72,15 +75,11 @@ impl Matrix {
             packed(i)?;
         }
         let pages = Arc::new(pages);
-        let mut start = 0;
-        let place = |(source, size): (&Source<'_>, &usize)| {
+        let matrix = |(source, place): (&Source<'_>, Range<usize>)| {
             let (kind, rows, cols) = (source.kind, source.rows, source.cols);
-            let end = start + kind.bytes(rows, cols).expect("checked by the caller");
-            let matrix = Matrix { kind, rows, cols, pages: pages.clone(), place: start..end };
-            start += size;
-            matrix
+            Matrix { kind, rows, cols, pages: pages.clone(), place }
         };
-        Ok(sources.iter().zip(&sizes).map(place).collect())
+        Ok(sources.iter().zip(places).map(matrix).collect())
     }
 
     /// Format of its blocks.

@@ -1,5 +1,5 @@
 //! Memory for weights in large pages, where the system has them: a product reads its weights once and from front to back,
-//! and with pages of 4 KiB the processor's look-ups of addresses cost a third of the memory's speed.
+//! and with pages of 4 KiB the processor's look-ups of addresses slow that down.
 
 /// A cache line.
 #[repr(C, align(64))]

@@ -84,13 +84,15 @@ impl<K: Kernel> Job<'_, K> {
         }
     }
 
-    /// What tile `tile` of the first block fetches meanwhile for the task after this one, if its lanes are as far apart as memory
-    /// lines: line `tile` of each term of panel `panel`. Where it begins, and the bytes to the next.
+    /// What tile `tile` of the first block fetches meanwhile for the task after this one, where the terms of its lanes lie apart: of
+    /// panel `panel` one memory line of one term of each unit. Where that begins, and the bytes to the next.
     fn ahead(&self, panel: usize, tile: usize, unit: usize) -> Option<(*const u8, usize)> {
-        let lane = self.next_lane + panel * 16 * Z + tile * LINE / size_of::<K::T>();
-        let lines = 16 * Z * size_of::<K::T>() / LINE;
-        (self.next_lane > 0 && self.lanes.term != 1 && tile < lines && lane < self.lanes.term)
-            .then(|| (self.lanes.at(lane, unit * K::PAIR).cast(), self.lanes.term * size_of::<K::T>() * K::PAIR))
+        let bytes = size_of::<K::T>();
+        let lines = 16 * Z * bytes / LINE;
+        let (line, term) = (tile % lines, unit * K::PAIR + tile / lines);
+        let lane = self.next_lane + panel * 16 * Z + line * LINE / bytes;
+        let there = self.lanes.term != 1 && self.next_lane > 0 && lane < self.lanes.term && term < self.k;
+        (there && tile < lines * K::PAIR).then(|| (self.lanes.at(lane, term).cast(), self.lanes.term * bytes * K::PAIR))
     }
 
     /// Registers of panel `panel`, and its lanes.
