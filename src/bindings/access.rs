@@ -105,11 +105,12 @@ impl Access {
         self.change(|rules| rules.net = true);
     }
 
-    /// A word of the command line: if it is the path of something, that may be read.
+    /// A word of the command line: if it is the path of something, that may be read; if of nothing, one may be told so.
     pub fn name(&self, word: &str) {
         let path = Path::new(word);
+        let missing = |e: std::io::Error| e.kind() == std::io::ErrorKind::NotFound && !word.is_empty();
         // `/` is more likely a separator than everything there is.
-        if path.metadata().is_ok() && resolve(path).is_ok_and(|p| p.parent().is_some()) {
+        if path.metadata().map_or_else(missing, |_| true) && resolve(path).is_ok_and(|p| p.parent().is_some()) {
             self.add(Act::Read, path, true, false);
         }
     }
@@ -423,6 +424,11 @@ mod tests {
         w.write("else/out/x").unwrap();
         w.read("else/out/x").unwrap();
         w.access.name("/");
+        denied(w.read("else/secret"));
+        // Whoever mistypes a path is to hear that nothing is there, not of permissions.
+        denied(w.read("else/mistyped"));
+        w.access.name(w.root.join("else/mistyped").to_str().unwrap());
+        w.read("else/mistyped").unwrap();
         denied(w.read("else/secret"));
         assert!(w.access.net("downloading").unwrap_err().to_string().contains("--allow-net would allow it"));
         w.access.allow_net();
